@@ -2,6 +2,10 @@
 //!
 //! Pure: no sockets, no clock, no randomness, no threads. Time and chance arrive as arguments, so every behaviour can be replayed.
 
+pub mod directory;
+pub mod idempotency;
+pub mod limits;
+pub mod log;
 pub mod name;
 pub mod position;
 pub mod publication;

@@ -1,0 +1,392 @@
+//! Every channel that there is, and a bounded memory of those that were. The engine locks it; it decides all else.
+//!
+//! Reading never creates a channel. What a name's epoch would be is computed from a secret, the name and a count of forgotten
+//! lives, so even a channel that does not exist has a cursor to tell, at no cost.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher24;
+
+use crate::idempotency::IdempotencyKey;
+use crate::limits::{ChannelLimits, PageLimits};
+use crate::log::{Appended, Located, Log, Page};
+use crate::name::ChannelName;
+use crate::position::{Epoch, Offset, Position};
+use crate::publication::{Draft, Publication};
+use crate::start::Start;
+
+/// The channels of one shard.
+pub struct Directory {
+    secret: [u8; 16],
+    channels: HashMap<ChannelName, Channel>,
+    dormant: Dormant,
+    limits: DirectoryLimits,
+    rules: Arc<dyn Fn(&ChannelName) -> ChannelLimits + Send + Sync>,
+    retained_bytes: usize,
+}
+
+/// The bounds on a directory as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectoryLimits {
+    /// How many channels may have a log; publishing to one more is refused.
+    pub channels_max: usize,
+    /// How long a channel without subscribers and publications keeps its log.
+    pub unused_after_ms: u64,
+    /// How many channels that were let go are remembered by epoch and head; beyond it the oldest is forgotten.
+    pub forgotten_max: usize,
+}
+
+/// Why a publication was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishFault {
+    /// The bound on channels is reached and none can be let go.
+    #[error(
+        "the server holds {max} channels, which is its bound; publish to an existing channel, try later, or raise history.channels_max"
+    )]
+    TooManyChannels {
+        /// The bound.
+        max: usize,
+    },
+    /// The name is the server's own.
+    #[error("channels that begin with $ are the server's own; choose another name")]
+    Reserved,
+}
+
+/// What a publish did.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The position, now or the first time.
+    pub position: Position,
+    /// What is to be announced, and to which workers; nothing when the publish was a repetition.
+    pub announce: Option<(Arc<Publication>, Watchers)>,
+}
+
+/// The workers that have subscribers of a channel, a bit each.
+pub type Watchers = u64;
+
+/// What a worker learns when it begins to watch a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watched {
+    /// The head: all later publications will be announced to the worker.
+    pub head: Position,
+    /// Payload bytes appended up to the head.
+    pub payload_bytes: u64,
+    /// The channel's bounds.
+    pub limits: ChannelLimits,
+}
+
+struct Channel {
+    log: Log,
+    limits: ChannelLimits,
+    watchers: Watchers,
+    used_ms: u64,
+}
+
+/// Epoch and head of channels that were let go.
+#[derive(Default)]
+struct Dormant {
+    heads: HashMap<ChannelName, (Position, u64)>,
+    by_age: VecDeque<(ChannelName, u64)>,
+    count: u64,
+    lives: Vec<u32>,
+}
+
+impl Directory {
+    /// An empty directory. The secret is random: who knows it can guess epochs.
+    pub fn new(secret: [u8; 16], limits: DirectoryLimits, rules: Arc<dyn Fn(&ChannelName) -> ChannelLimits + Send + Sync>) -> Self {
+        let dormant = Dormant { lives: vec![0; LIFE_COUNTERS], ..Dormant::default() };
+        Self { secret, channels: HashMap::new(), dormant, limits, rules, retained_bytes: 0 }
+    }
+
+    /// Orders a publication.
+    pub fn publish(
+        &mut self,
+        name: &ChannelName,
+        draft: Draft,
+        key: Option<IdempotencyKey>,
+        now_ms: u64,
+    ) -> Result<Published, PublishFault> {
+        if name.is_reserved() {
+            return Err(PublishFault::Reserved);
+        }
+        if !self.channels.contains_key(name) {
+            self.make_room(now_ms)?;
+            self.create(name, now_ms);
+        }
+        let channel = self.channels.get_mut(name).expect("it was there, or was just created");
+        channel.used_ms = now_ms;
+        let before = channel.log.retained_bytes();
+        let appended = channel.log.append(draft, key, now_ms, &channel.limits);
+        self.retained_bytes = self.retained_bytes + channel.log.retained_bytes() - before;
+        Ok(match appended {
+            Appended::New(publication) => Published { position: publication.position, announce: Some((publication, channel.watchers)) },
+            Appended::Repeated(position) => Published { position, announce: None },
+        })
+    }
+
+    /// Has later publications announced to a worker.
+    pub fn watch(&mut self, name: &ChannelName, worker: usize, now_ms: u64) -> Watched {
+        if !self.channels.contains_key(name) {
+            self.create(name, now_ms);
+        }
+        let channel = self.channels.get_mut(name).expect("it was there, or was just created");
+        channel.watchers |= 1 << worker;
+        channel.used_ms = now_ms;
+        Watched { head: channel.log.head(), payload_bytes: channel.log.payload_bytes(), limits: channel.limits }
+    }
+
+    /// Ends a worker's watch. A channel that was never published to vanishes with its last watcher.
+    pub fn unwatch(&mut self, name: &ChannelName, worker: usize, now_ms: u64) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        channel.watchers &= !(1 << worker);
+        channel.used_ms = now_ms;
+        if channel.watchers == 0 && channel.log.is_bare() {
+            self.let_go(&name.clone());
+        }
+    }
+
+    /// Finds where a subscription begins, without creating anything.
+    pub fn locate(&self, name: &ChannelName, start: &Start) -> Located {
+        self.channels.get(name).map_or_else(|| self.bare(name).locate(start), |channel| channel.log.locate(start))
+    }
+
+    /// Reads history, without creating anything.
+    pub fn page(&self, name: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
+        match self.channels.get(name) {
+            Some(channel) => channel.log.page(after, through, limits),
+            None => self.bare(name).page(after, through, limits),
+        }
+    }
+
+    /// Lets go of what is too old: publications, keys, and channels that nobody has used for a time.
+    pub fn sweep(&mut self, now_ms: u64) {
+        let unused_after_ms = self.limits.unused_after_ms;
+        let mut unused = Vec::new();
+        for (name, channel) in &mut self.channels {
+            let before = channel.log.retained_bytes();
+            channel.log.expire(now_ms, &channel.limits);
+            self.retained_bytes = self.retained_bytes + channel.log.retained_bytes() - before;
+            let idle = channel.log.is_bare() || channel.used_ms.saturating_add(unused_after_ms) <= now_ms;
+            if channel.watchers == 0 && idle {
+                unused.push(name.clone());
+            }
+        }
+        unused.iter().for_each(|name| self.let_go(name));
+    }
+
+    /// Frees so many bytes of history, from the channels that hold the most.
+    pub fn shed(&mut self, mut bytes: usize) {
+        let mut largest: Vec<_> = self.channels.values_mut().filter(|channel| channel.log.retained_bytes() > 0).collect();
+        largest.sort_by_key(|channel| std::cmp::Reverse(channel.log.retained_bytes()));
+        for channel in largest {
+            if bytes == 0 {
+                break;
+            }
+            let before = channel.log.retained_bytes();
+            channel.log.shed(bytes.min(before.div_ceil(2)));
+            let freed = before - channel.log.retained_bytes();
+            self.retained_bytes -= freed;
+            bytes = bytes.saturating_sub(freed);
+        }
+    }
+
+    /// What all logs retain together.
+    pub fn retained_bytes(&self) -> usize {
+        self.retained_bytes
+    }
+
+    /// How many channels there are.
+    pub fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Whether there is no channel.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// How many channels that were let go are still remembered.
+    pub fn dormant(&self) -> usize {
+        self.dormant.heads.len()
+    }
+
+    fn make_room(&mut self, now_ms: u64) -> Result<(), PublishFault> {
+        let max = self.limits.channels_max;
+        if self.channels.len() >= max {
+            self.sweep(now_ms);
+        }
+        if self.channels.len() >= max { Err(PublishFault::TooManyChannels { max }) } else { Ok(()) }
+    }
+
+    fn create(&mut self, name: &ChannelName, now_ms: u64) {
+        let log = self.bare(name);
+        self.dormant.heads.remove(name);
+        let limits = (self.rules)(name);
+        self.channels.insert(name.clone(), Channel { log, limits, watchers: 0, used_ms: now_ms });
+    }
+
+    /// The log of a channel that has none: what is remembered of it, or the first life that it would have.
+    fn bare(&self, name: &ChannelName) -> Log {
+        match self.dormant.heads.get(name) {
+            Some((head, _)) => Log::new(head.epoch, head.offset),
+            None => Log::new(self.first_epoch(name), 0),
+        }
+    }
+
+    fn first_epoch(&self, name: &ChannelName) -> Epoch {
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        hasher.write(name.as_str().as_bytes());
+        hasher.write_u32(self.dormant.lives[self.dormant.counter_of(name)]);
+        Epoch::from_bits(hasher.finish())
+    }
+
+    fn let_go(&mut self, name: &ChannelName) {
+        let Some(channel) = self.channels.remove(name) else { return };
+        self.retained_bytes -= channel.log.retained_bytes();
+        let head = channel.log.head();
+        // A first life without a publication would come out the same again: there is nothing to remember.
+        if head.offset > 0 || head.epoch != self.first_epoch(name) {
+            self.dormant.remember(name, head, self.limits.forgotten_max);
+        }
+    }
+}
+
+impl Dormant {
+    fn remember(&mut self, name: &ChannelName, head: Position, max: usize) {
+        self.count += 1;
+        self.heads.insert(name.clone(), (head, self.count));
+        self.by_age.push_back((name.clone(), self.count));
+        while self.heads.len() > max {
+            let Some((oldest, count)) = self.by_age.pop_front() else { break };
+            if self.is_current(&oldest, count) {
+                self.heads.remove(&oldest);
+                let counter = self.counter_of(&oldest);
+                self.lives[counter] = self.lives[counter].wrapping_add(1);
+            }
+        }
+        // A channel that came to life again leaves a stale entry behind.
+        if self.by_age.len() > 2 * self.heads.len() + 16 {
+            let mut by_age = std::mem::take(&mut self.by_age);
+            by_age.retain(|(name, count)| self.is_current(name, *count));
+            self.by_age = by_age;
+        }
+    }
+
+    fn is_current(&self, name: &ChannelName, count: u64) -> bool {
+        self.heads.get(name).is_some_and(|(_, current)| *current == count)
+    }
+
+    /// Names share counters, so a forgotten name may give a neighbour a new epoch too: a gap too many, never a loss unsaid.
+    fn counter_of(&self, name: &ChannelName) -> usize {
+        let hash =
+            name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        (hash % self.lives.len() as u64) as usize
+    }
+}
+
+const LIFE_COUNTERS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Cursor;
+    use crate::start::GapReason;
+
+    fn directory(limits: DirectoryLimits) -> Directory {
+        let rules = |_: &ChannelName| ChannelLimits { age_max_ms: 100, keys_age_max_ms: 10, ..ChannelLimits::default() };
+        Directory::new([7; 16], limits, Arc::new(rules))
+    }
+
+    fn roomy() -> DirectoryLimits {
+        DirectoryLimits { channels_max: 10, unused_after_ms: 1000, forgotten_max: 2 }
+    }
+
+    fn name(text: &str) -> ChannelName {
+        ChannelName::parse(text).expect("a channel name")
+    }
+
+    fn publish(directory: &mut Directory, channel: &str, now_ms: u64) -> Position {
+        directory.publish(&name(channel), Draft::text("x"), None, now_ms).expect("there is room").position
+    }
+
+    fn gap(directory: &Directory, channel: &str, cursor: Position) -> Option<GapReason> {
+        directory.locate(&name(channel), &Start::After(Cursor::from(cursor))).gap.map(|gap| gap.reason)
+    }
+
+    #[test]
+    fn reading_creates_nothing_and_its_cursor_holds() {
+        let mut directory = directory(roomy());
+        let cursor = directory.locate(&name("a"), &Start::Live).cursor;
+        assert_eq!((directory.len(), cursor.offset), (0, 0));
+        assert_eq!(publish(&mut directory, "a", 0), Position::new(cursor.epoch, 1));
+        assert_eq!(gap(&directory, "a", cursor), None);
+    }
+
+    #[test]
+    fn a_watched_channel_vanishes_with_its_last_watcher() {
+        let mut directory = directory(roomy());
+        let head = directory.watch(&name("a"), 1, 0).head;
+        directory.watch(&name("a"), 2, 0);
+        directory.unwatch(&name("a"), 1, 0);
+        assert_eq!(directory.len(), 1);
+        directory.unwatch(&name("a"), 2, 0);
+        assert_eq!((directory.len(), directory.dormant()), (0, 0));
+        assert_eq!(directory.locate(&name("a"), &Start::Live).cursor, head);
+    }
+
+    #[test]
+    fn an_idle_channel_is_let_go_and_its_cursor_still_resumes() {
+        let mut directory = directory(roomy());
+        let head = publish(&mut directory, "a", 0);
+        directory.sweep(100);
+        assert_eq!((directory.len(), directory.dormant(), directory.retained_bytes()), (0, 1, 0));
+        assert_eq!(gap(&directory, "a", head), None);
+        assert_eq!(publish(&mut directory, "a", 200), Position::new(head.epoch, 2));
+        assert_eq!(directory.dormant(), 0);
+    }
+
+    #[test]
+    fn the_next_life_of_a_forgotten_channel_has_a_new_epoch() {
+        let mut directory = directory(roomy());
+        let head = publish(&mut directory, "a", 0);
+        directory.sweep(100);
+        for (other, now_ms) in [("b", 200), ("c", 400)] {
+            publish(&mut directory, other, now_ms);
+            directory.sweep(now_ms + 100);
+        }
+        assert_eq!(directory.dormant(), 2);
+        assert_eq!(gap(&directory, "a", head), Some(GapReason::Epoch));
+        assert_ne!(publish(&mut directory, "a", 900).epoch, head.epoch);
+    }
+
+    #[test]
+    fn a_channel_too_many_is_refused_until_one_can_be_let_go() {
+        let mut directory = directory(DirectoryLimits { channels_max: 1, ..roomy() });
+        publish(&mut directory, "a", 0);
+        let refused = directory.publish(&name("b"), Draft::text("x"), None, 50);
+        assert_eq!(refused.expect_err("full"), PublishFault::TooManyChannels { max: 1 });
+        publish(&mut directory, "b", 100);
+    }
+
+    #[test]
+    fn sheds_from_those_that_hold_the_most() {
+        let mut directory = directory(roomy());
+        publish(&mut directory, "small", 0);
+        for _ in 0..100 {
+            publish(&mut directory, "large", 0);
+        }
+        let before = directory.retained_bytes();
+        directory.shed(before / 4);
+        assert!(directory.retained_bytes() <= before - before / 4);
+        let all = PageLimits { publications_max: 1000, bytes_max: usize::MAX };
+        assert_eq!(directory.page(&name("small"), 0, Offset::MAX, all).publications.len(), 1);
+    }
+
+    #[test]
+    fn the_servers_own_channels_are_not_published_to() {
+        let refused = directory(roomy()).publish(&name("$presence/a"), Draft::text("x"), None, 0);
+        assert_eq!(refused.expect_err("reserved"), PublishFault::Reserved);
+    }
+}

@@ -1,0 +1,68 @@
+//! The window in which a repeated publish is recognised by its key. Each log has one.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::position::Offset;
+
+/// Who publishes, and under which key: a repetition of both is the same publication.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey {
+    /// The publisher's identity; empty for the anonymous.
+    pub publisher: Box<str>,
+    /// The key that the publisher chose.
+    pub key: Box<str>,
+}
+
+/// The longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Keys seen lately, with the offset that each was given. Bounded by count and by age; the oldest goes first.
+#[derive(Debug, Default)]
+pub struct Window {
+    offsets: HashMap<IdempotencyKey, Offset>,
+    by_age: VecDeque<(u64, IdempotencyKey)>,
+}
+
+impl IdempotencyKey {
+    /// A key of a publisher that has not said who it is.
+    pub fn anonymous(key: &str) -> Self {
+        Self { publisher: "".into(), key: key.into() }
+    }
+}
+
+impl Window {
+    /// The offset that this key was given, if it is still remembered.
+    pub fn find(&self, key: &IdempotencyKey) -> Option<Offset> {
+        self.offsets.get(key).copied()
+    }
+
+    /// Remembers a key; beyond `keys_max` the oldest is forgotten.
+    pub fn remember(&mut self, key: IdempotencyKey, offset: Offset, now_ms: u64, keys_max: usize) {
+        if keys_max == 0 {
+            return;
+        }
+        self.offsets.insert(key.clone(), offset);
+        self.by_age.push_back((now_ms, key));
+        while self.by_age.len() > keys_max {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets what is older than `age_max_ms`.
+    pub fn expire(&mut self, now_ms: u64, age_max_ms: u64) {
+        while self.by_age.front().is_some_and(|(at, _)| at.saturating_add(age_max_ms) <= now_ms) {
+            self.forget_oldest();
+        }
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.by_age.is_empty()
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.by_age.pop_front() {
+            self.offsets.remove(&key);
+        }
+    }
+}
