@@ -1,0 +1,142 @@
+//! Coming and going: connections, their subscriptions, and those who only wait.
+
+use bytes::Bytes;
+
+use super::outbox::OutboxFull;
+use super::subscriber::{BEHIND, FREE, Subscriber, Subscription};
+use super::tape::{Member, Tape};
+use super::turn::outbox_of;
+use super::{ChannelKey, Hub, HubEvent, Sink, Slot, SubscriberKey};
+use crate::composite::Composite;
+use crate::encoding::Encoding;
+use crate::position::{Offset, Position};
+
+impl<S: Sink> Hub<S> {
+    /// Takes up a connection.
+    pub fn add(&mut self, sink: S) -> SubscriberKey {
+        self.subscribers.insert(Subscriber::new(sink)) as SubscriberKey
+    }
+
+    /// Lets a connection go, with all its subscriptions, and gives its sink back.
+    pub fn remove(&mut self, key: SubscriberKey) -> Option<S> {
+        self.unsubscribe_all(key);
+        self.blocked.remove(&key);
+        self.subscribers.try_remove(key as usize).map(|subscriber| subscriber.sink)
+    }
+
+    /// The connection's sink.
+    pub fn sink(&mut self, key: SubscriberKey) -> Option<&mut S> {
+        self.subscribers.get_mut(key as usize).map(|subscriber| &mut subscriber.sink)
+    }
+
+    /// Has the connection tell one cursor for all its channels in every record.
+    pub fn set_composite(&mut self, key: SubscriberKey, composite: Composite) {
+        if let Some(subscriber) = self.subscribers.get_mut(key as usize) {
+            subscriber.composite = Some(Box::new(composite));
+        }
+    }
+
+    /// Subscribes a connection to a channel right after `sent`. Call `pump` next, which catches up what is behind.
+    pub fn subscribe(&mut self, key: SubscriberKey, channel: ChannelKey, encoding: Encoding, sent: Offset) -> Slot {
+        let tape = self.tape(channel, encoding);
+        let base_bytes = self.channels[channel as usize].payload_bytes;
+        let subscriber = self.subscribers.get_mut(key as usize).expect("only a connection that was added subscribes");
+        let slot = subscriber.slot(Subscription { tape, place: BEHIND, sent, base_bytes });
+        self.tapes[tape as usize].readers += 1;
+        slot
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&mut self, key: SubscriberKey, slot: Slot) {
+        self.make_behind(key, slot);
+        let Some(subscriber) = self.subscribers.get_mut(key as usize) else { return };
+        let Some(subscription) = subscriber.subscriptions.get_mut(slot as usize).filter(|slot| slot.tape != FREE) else { return };
+        let tape = std::mem::replace(&mut subscription.tape, FREE);
+        self.tapes[tape as usize].readers -= 1;
+        if self.tapes[tape as usize].readers == 0 {
+            let gone = self.tapes.remove(tape as usize);
+            self.tapes_bytes -= gone.bytes();
+            self.channels[gone.channel as usize].tapes.retain(|&key| key != tape);
+        }
+    }
+
+    /// Ends all subscriptions of a connection.
+    pub fn unsubscribe_all(&mut self, key: SubscriberKey) {
+        let count = self.subscribers.get(key as usize).map_or(0, |subscriber| subscriber.subscriptions.len());
+        (0..count as Slot).for_each(|slot| self.unsubscribe(key, slot));
+    }
+
+    /// The last publication that was sent on a subscription.
+    pub fn sent(&self, key: SubscriberKey, slot: Slot) -> Option<Position> {
+        let subscription = self.subscribers.get(key as usize)?.subscriptions.get(slot as usize).filter(|slot| slot.tape != FREE)?;
+        let tape = &self.tapes[subscription.tape as usize];
+        let epoch = self.channels[tape.channel as usize].head.epoch;
+        Some(Position::new(epoch, if subscription.place == BEHIND { subscription.sent } else { tape.through }))
+    }
+
+    /// Has the connection told, once, of the next publications of a channel. It must be up to date with the channel's head.
+    pub fn wait(&mut self, key: SubscriberKey, channel: ChannelKey) {
+        self.channels[channel as usize].waiters.push(key);
+    }
+
+    /// Ends a wait.
+    pub fn stop_waiting(&mut self, key: SubscriberKey, channel: ChannelKey) {
+        let Some(channel) = self.channels.get_mut(channel as usize) else { return };
+        if let Some(place) = channel.waiters.iter().position(|&waiter| waiter == key) {
+            channel.waiters.swap_remove(place);
+        }
+    }
+
+    /// Sends a connection a frame of its own, between those of its channels.
+    pub fn send(&mut self, key: SubscriberKey, frame: Bytes, now_ms: u64) -> Result<(), OutboxFull> {
+        let bytes_max = self.limits.outbox_bytes_max;
+        let Some(subscriber) = self.subscribers.get_mut(key as usize) else { return Ok(()) };
+        outbox_of(subscriber, now_ms).push(frame, bytes_max)
+    }
+
+    /// Gives up what was not begun to be sent and ends all subscriptions, so that a goodbye can go next.
+    pub fn quiet(&mut self, key: SubscriberKey) {
+        self.unsubscribe_all(key);
+        if let Some(outbox) = self.subscribers.get_mut(key as usize).and_then(|subscriber| subscriber.outbox.as_mut()) {
+            outbox.discard_frames();
+        }
+    }
+
+    /// Whether all that was for the connection has gone out.
+    pub fn is_drained(&self, key: SubscriberKey) -> bool {
+        self.subscribers.get(key as usize).is_none_or(Subscriber::is_clear)
+    }
+
+    pub(super) fn block(&mut self, key: SubscriberKey) {
+        let Some(subscriber) = self.subscribers.get_mut(key as usize) else { return };
+        if !std::mem::replace(&mut subscriber.blocked, true) {
+            self.blocked.insert(key);
+            self.events.push(HubEvent::Blocked(key));
+        }
+    }
+
+    /// Takes a subscription off its tape's live members.
+    pub(super) fn make_behind(&mut self, key: SubscriberKey, slot: Slot) {
+        let Some(subscription) = self.subscribers.get_mut(key as usize).and_then(|s| s.subscriptions.get_mut(slot as usize)) else { return };
+        if subscription.tape == FREE || subscription.place == BEHIND {
+            return;
+        }
+        let place = std::mem::replace(&mut subscription.place, BEHIND);
+        let tape = &mut self.tapes[subscription.tape as usize];
+        subscription.sent = tape.through;
+        tape.live.swap_remove(place as usize);
+        if let Some(&Member { subscriber, slot }) = tape.live.get(place as usize) {
+            self.subscribers[subscriber as usize].subscriptions[slot as usize].place = place;
+        }
+    }
+
+    fn tape(&mut self, channel: ChannelKey, encoding: Encoding) -> u32 {
+        let of = &self.channels[channel as usize];
+        if let Some(&tape) = of.tapes.iter().find(|&&tape| self.tapes[tape as usize].encoding == encoding) {
+            return tape;
+        }
+        let tape = self.tapes.insert(Tape::new(channel, encoding, of.head.offset)) as u32;
+        self.channels[channel as usize].tapes.push(tape);
+        tape
+    }
+}

@@ -1,0 +1,262 @@
+//! Delivery on one worker: which connections follow which channels, and the way of a publication to them.
+//!
+//! A subscriber is a cursor, not a queue. What is announced in a turn is laid on a tape once per encoding and written as one slice
+//! to all who are up to date. Who is behind takes from the tape, and, past its end, from history. The hub knows no sockets: it
+//! writes to `Sink`s and reads from a `History`, so the same code runs under a simulation.
+
+mod join;
+mod lag;
+mod outbox;
+mod pump;
+mod segment;
+mod subscriber;
+mod tape;
+mod turn;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slab::Slab;
+
+pub use outbox::OutboxFull;
+pub use turn::Announcement;
+
+use crate::directory::Watched;
+use crate::disconnect::Disconnect;
+use crate::encoding::{Encoder, Encoding};
+use crate::limits::{ChannelLimits, PageLimits};
+use crate::log::Page;
+use crate::name::ChannelName;
+use crate::position::{Offset, Position};
+use crate::publication::Publication;
+use crate::start::GapReason;
+use subscriber::Subscriber;
+use tape::Tape;
+
+/// Where a connection's bytes go.
+pub trait Sink {
+    /// Writes as much as the peer takes now.
+    fn try_write(&mut self, bytes: &Bytes) -> Written;
+
+    /// Writes several slices as one, as far as the peer takes them now.
+    fn try_write_vectored(&mut self, slices: &[Bytes]) -> Written {
+        let mut written = 0;
+        for slice in slices {
+            match self.try_write(slice) {
+                Written::All => written += slice.len(),
+                Written::Part(part) => return Written::Part(written + part),
+                Written::Gone => return Written::Gone,
+            }
+        }
+        Written::All
+    }
+}
+
+/// What a sink took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Everything.
+    All,
+    /// So many bytes, perhaps none; it says when it takes more.
+    Part(usize),
+    /// The peer is gone.
+    Gone,
+}
+
+/// The engine's logs, as far as delivery reads them.
+pub trait History {
+    /// Reads a channel's history after an offset, as far as `through`.
+    fn page(&self, channel: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page;
+    /// Ends the announcing of a channel to this worker.
+    fn unwatch(&self, channel: &ChannelName);
+}
+
+/// Bounds on delivery.
+#[derive(Debug, Clone, Copy)]
+pub struct HubLimits {
+    /// How many bytes a tape holds for those who are behind; who falls off catches up from history.
+    pub tape_bytes_max: usize,
+    /// How many bytes all tapes of this worker hold; beyond it a tape that settles is given up.
+    pub tapes_bytes_max: usize,
+    /// How many bytes of replies may wait for one client.
+    pub outbox_bytes_max: usize,
+}
+
+/// What the hub asks of its worker.
+#[derive(Debug)]
+pub enum HubEvent {
+    /// The subscriber's sink takes no more: call `pump` once it does.
+    Blocked(SubscriberKey),
+    /// The subscriber's peer is gone.
+    Gone(SubscriberKey),
+    /// The subscriber is to be told why, and closed.
+    Close(SubscriberKey, Disconnect),
+    /// Something came for those who waited on a channel; they wait no longer.
+    Arrived {
+        /// The channel.
+        channel: ChannelName,
+        /// The cursor that all of them had.
+        from: Position,
+        /// What came.
+        publications: Vec<Arc<Publication>>,
+        /// Who waited.
+        waiters: Vec<SubscriberKey>,
+    },
+}
+
+/// Names a subscriber within its hub.
+pub type SubscriberKey = u32;
+/// Names a channel within its hub.
+pub type ChannelKey = u32;
+/// Names a subscription within its subscriber.
+pub type Slot = u32;
+
+/// What was delivered in one encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Publications handed to the kernel whole or in part.
+    pub deliveries: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.deliveries += other.deliveries;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The delivery of one worker.
+pub struct Hub<S> {
+    subscribers: Slab<Subscriber<S>>,
+    channels: Slab<HubChannel>,
+    by_name: HashMap<ChannelName, ChannelKey>,
+    tapes: Slab<Tape>,
+    encoder: Encoder,
+    limits: HubLimits,
+    blocked: BTreeSet<SubscriberKey>,
+    dirty_tapes: Vec<u32>,
+    dirty_channels: Vec<ChannelKey>,
+    gathered: Vec<(SubscriberKey, Slot)>,
+    events: Vec<HubEvent>,
+    tallies: Box<[Tally; Encoding::COUNT]>,
+    tapes_bytes: usize,
+    gaps: Vec<GapReason>,
+}
+
+struct HubChannel {
+    name: ChannelName,
+    /// The last publication that was announced to this worker.
+    head: Position,
+    payload_bytes: u64,
+    limits: ChannelLimits,
+    tapes: Vec<u32>,
+    waiters: Vec<SubscriberKey>,
+    /// What was announced in this turn, kept while somebody waits or has an encoding of its own.
+    arrived: Vec<Arc<Publication>>,
+    unused: bool,
+}
+
+impl<S: Sink> Hub<S> {
+    /// A hub without subscribers.
+    pub fn new(encoder: Encoder, limits: HubLimits) -> Self {
+        Self {
+            subscribers: Slab::new(),
+            channels: Slab::new(),
+            by_name: HashMap::new(),
+            tapes: Slab::new(),
+            encoder,
+            limits,
+            blocked: BTreeSet::new(),
+            dirty_tapes: Vec::new(),
+            dirty_channels: Vec::new(),
+            gathered: Vec::new(),
+            events: Vec::new(),
+            tallies: Box::new([Tally::default(); Encoding::COUNT]),
+            tapes_bytes: 0,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// What has happened since this was last asked.
+    pub fn take_events(&mut self) -> Vec<HubEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The gaps that were told since this was last asked.
+    pub fn take_gaps(&mut self) -> Vec<GapReason> {
+        std::mem::take(&mut self.gaps)
+    }
+
+    /// The channel's key, if this worker watches it.
+    pub fn channel(&self, name: &ChannelName) -> Option<ChannelKey> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Takes up a channel that the engine now announces to this worker.
+    pub fn add_channel(&mut self, name: &ChannelName, watched: Watched) -> ChannelKey {
+        let channel = HubChannel {
+            name: name.clone(),
+            head: watched.head,
+            payload_bytes: watched.payload_bytes,
+            limits: watched.limits,
+            tapes: Vec::new(),
+            waiters: Vec::new(),
+            arrived: Vec::new(),
+            unused: false,
+        };
+        let key = self.channels.insert(channel) as ChannelKey;
+        self.by_name.insert(name.clone(), key);
+        key
+    }
+
+    /// Ends the watch of channels that were unused at the last two sweeps: a long poll's next request often comes soon.
+    pub fn sweep(&mut self, history: &impl History) {
+        let mut unused = Vec::new();
+        for (key, channel) in &mut self.channels {
+            let idle = channel.tapes.is_empty() && channel.waiters.is_empty();
+            if idle && channel.unused {
+                unused.push(key);
+            }
+            channel.unused = idle;
+        }
+        for key in unused {
+            let channel = self.channels.remove(key);
+            self.by_name.remove(&channel.name);
+            history.unwatch(&channel.name);
+        }
+    }
+
+    /// What was delivered, by encoding.
+    pub fn tallies(&self) -> &[Tally; Encoding::COUNT] {
+        &self.tallies
+    }
+
+    /// How many bytes the tapes hold.
+    pub fn tapes_bytes(&self) -> usize {
+        self.tapes_bytes
+    }
+
+    /// How many bytes wait in outboxes.
+    pub fn outbox_bytes(&self) -> usize {
+        let of = |key: &SubscriberKey| self.subscribers.get(*key as usize).and_then(|subscriber| subscriber.outbox.as_ref());
+        self.blocked.iter().filter_map(of).map(|outbox| outbox.bytes()).sum()
+    }
+
+    /// How many channels this worker watches.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// How many connections take frames.
+    pub fn subscribers(&self) -> usize {
+        self.subscribers.len()
+    }
+
+    /// How records are written.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+}
