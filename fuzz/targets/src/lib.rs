@@ -1,0 +1,22 @@
+//! What must hold for any bytes from outside: a function for each decoder, which panics where it does not.
+//!
+//! `cargo test -p bongsu-fuzz-targets` replays `fuzz/corpus/<target>/` and then mutates it for a bounded number of runs;
+//! `fuzz/libfuzzer` gives the same functions to libFuzzer, for hours. A new decoder is a function, a row of [`TARGETS`], a
+//! folder of hand-made inputs, and a line in `fuzz/libfuzzer`.
+
+pub mod mutate;
+mod names;
+mod websocket;
+
+/// A decoder's name, which is also its folder in the corpus, and what must hold for it.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every decoder of bytes from outside.
+pub const TARGETS: &[Target] =
+    &[("channel_name", names::channel_name), ("cursor_parse", names::cursor_parse), ("websocket_decode", websocket::websocket_decode)];
+
+/// The function of a target. For libFuzzer's mains, each of which runs one.
+pub fn target(name: &str) -> fn(&[u8]) {
+    let (_, check) = TARGETS.iter().find(|(known, _)| *known == name).expect("a name from TARGETS");
+    *check
+}

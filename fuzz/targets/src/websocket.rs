@@ -1,0 +1,93 @@
+//! WebSocket: the pieces in which bytes arrive change nothing, nothing is hoarded, and what was read can be laid and read again.
+
+use bongsu_core::websocket::{
+    Decoder, FrameShape, INPUT_KEPT_BYTES_MAX, Limits, Message, Opcode, Role, WebSocketFault, close, write_close, write_shaped_frame,
+};
+use bytes::{BufMut, BytesMut};
+
+const LIMITS: Limits = Limits { message_bytes_max: 1_000, frame_bytes_max: 600, fragments_max: 6 };
+
+/// The first byte says which end we are (its lowest bit) and how long the pieces are; the rest is what the peer sends.
+pub(crate) fn websocket_decode(data: &[u8]) {
+    let Some((&setting, stream)) = data.split_first() else { return };
+    let role = if setting & 1 == 0 { Role::Server } else { Role::Client };
+    let piece = usize::from(setting >> 1) + 1;
+    let whole = read(role, [stream]);
+    assert_eq!(read(role, stream.chunks(piece)), whole, "in pieces of {piece}");
+    let (messages, fault) = whole;
+    messages.iter().for_each(check_message);
+    if let Some(fault) = fault {
+        assert!(close::may_be_sent(fault.close_code()));
+    }
+    let again = read(role, [&lay(role, &messages)[..]]);
+    assert_eq!(again, (messages, None), "laid and read again");
+}
+
+fn read<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option<WebSocketFault>) {
+    let mut decoder = Decoder::new(role, LIMITS);
+    let mut input = BytesMut::new();
+    let mut messages = Vec::new();
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            match decoder.decode(&mut input) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(fault) => return (messages, Some(fault)),
+            }
+        }
+        assert!(input.len() <= INPUT_KEPT_BYTES_MAX);
+        assert!(decoder.capacity_held() <= LIMITS.message_bytes_max);
+    }
+    (messages, None)
+}
+
+fn check_message(message: &Message) {
+    match message {
+        Message::Text(payload) => assert!(payload.len() <= LIMITS.message_bytes_max && std::str::from_utf8(payload).is_ok()),
+        Message::Binary(payload) => assert!(payload.len() <= LIMITS.message_bytes_max),
+        Message::Ping(payload) | Message::Pong(payload) => assert!(payload.len() <= 125),
+        Message::Close(None) => (),
+        Message::Close(Some(frame)) => assert!(close::may_be_sent(frame.code) && frame.reason.len() <= close::REASON_BYTES_MAX),
+    }
+}
+
+fn lay(role: Role, messages: &[Message]) -> BytesMut {
+    let mut out = BytesMut::new();
+    for message in messages {
+        match message {
+            Message::Text(payload) => lay_data(&mut out, role, Opcode::Text, payload),
+            Message::Binary(payload) => lay_data(&mut out, role, Opcode::Binary, payload),
+            Message::Ping(payload) => lay_frame(&mut out, role, Opcode::Ping, true, payload),
+            Message::Pong(payload) => lay_frame(&mut out, role, Opcode::Pong, true, payload),
+            Message::Close(None) => lay_close(&mut out, role, close::NO_CODE, ""),
+            Message::Close(Some(frame)) => lay_close(&mut out, role, frame.code, &frame.reason),
+        }
+    }
+    out
+}
+
+/// In two fragments, since a message may be longer than a frame.
+fn lay_data(out: &mut BytesMut, role: Role, opcode: Opcode, payload: &[u8]) {
+    let (head, tail) = payload.split_at(payload.len() / 2);
+    lay_frame(out, role, opcode, false, head);
+    lay_frame(out, role, Opcode::Continuation, true, tail);
+}
+
+fn lay_close(out: &mut BytesMut, role: Role, code: u16, reason: &str) {
+    let mut payload = BytesMut::new();
+    if role == Role::Client {
+        return write_close(out, code, reason);
+    }
+    if code != close::NO_CODE {
+        payload.put_u16(code);
+        payload.put_slice(reason.as_bytes());
+    }
+    lay_frame(out, role, Opcode::Close, true, &payload);
+}
+
+/// A frame from the peer of this role.
+fn lay_frame(out: &mut BytesMut, role: Role, opcode: Opcode, fin: bool, payload: &[u8]) {
+    let mask = (role == Role::Server).then_some([0x0b, 0xad, 0xf0, 0x0d]);
+    write_shaped_frame(out, FrameShape { fin, mask, ..FrameShape::whole(opcode) }, payload);
+}
