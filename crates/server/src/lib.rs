@@ -1,1 +1,3 @@
-//! What moves bytes.
+//! What moves bytes: listeners, transports, workers and the engine.
+
+pub mod config;

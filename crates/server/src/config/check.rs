@@ -1,0 +1,65 @@
+//! What the types alone cannot say: the ranges of all sections, and the keys that must agree with each other.
+
+use super::section::check_range;
+use super::{Config, Fault, Listener};
+
+impl Config {
+    /// Calls `report` with key, value and what is allowed, for each value that is out of its range.
+    pub(super) fn check_ranges(&self, report: &mut dyn FnMut(String, String, String)) {
+        check_range("workers", &self.workers, 0..=1_024, &mut |key, value, allowed| report(key.to_owned(), value, allowed));
+        if !self.data_dir.is_empty() {
+            report("data_dir".to_owned(), format!("{:?}", self.data_dir), "\"\": this version keeps nothing on disk".to_owned());
+        }
+        let mut within = |section: &str, key: &str, value, allowed| report(format!("{section}.{key}"), value, allowed);
+        self.listen.check_ranges(&mut |key, value, allowed| within("listen", key, value, allowed));
+        self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
+        self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
+        self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
+        self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
+        self.idempotency.check_ranges(&mut |key, value, allowed| within("idempotency", key, value, allowed));
+        self.delivery.check_ranges(&mut |key, value, allowed| within("delivery", key, value, allowed));
+        self.native.check_ranges(&mut |key, value, allowed| within("native", key, value, allowed));
+        self.shutdown.check_ranges(&mut |key, value, allowed| within("shutdown", key, value, allowed));
+        self.log.check_ranges(&mut |key, value, allowed| within("log", key, value, allowed));
+        for host in self.http.hosts.iter().filter(|host| !is_host(host)) {
+            within("http", "hosts", format!("{host:?}"), "names as a browser puts them into Host, such as \"chat.example\"".to_owned());
+        }
+        for origin in self.http.origins.iter().filter(|origin| !is_origin(origin)) {
+            within("http", "origins", format!("{origin:?}"), "origins such as \"https://chat.example\", without a path".to_owned());
+        }
+    }
+
+    /// What is wrong between keys whose values are each allowed.
+    pub(super) fn check_together(&self) -> Vec<Fault> {
+        let (shutdown, history) = (&self.shutdown, &self.history);
+        let mut faults = Vec::new();
+        let mut disagree = |low: &'static str, low_value: String, high: &'static str, high_value: String| {
+            faults.push(Fault::Disagree { low, low_value, high, high_value });
+        };
+        if shutdown.reconnect_min > shutdown.reconnect_max {
+            let (min, max) = (shutdown.reconnect_min.to_string(), shutdown.reconnect_max.to_string());
+            disagree("shutdown.reconnect_min", min, "shutdown.reconnect_max", max);
+        }
+        if history.bytes_max > history.total_bytes_max {
+            let (one, all) = (history.bytes_max.to_string(), history.total_bytes_max.to_string());
+            disagree("history.bytes_max", one, "history.total_bytes_max", all);
+        }
+        if self.http.body_bytes_max > self.http.batch_bytes_max {
+            let (one, all) = (self.http.body_bytes_max.to_string(), self.http.batch_bytes_max.to_string());
+            disagree("http.body_bytes_max", one, "http.batch_bytes_max", all);
+        }
+        if self.listen.http == Listener::Off {
+            faults.push(Fault::NobodyListens);
+        }
+        faults
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c == '/' || c == '@' || c.is_whitespace() || c.is_control())
+}
+
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(is_host)
+}

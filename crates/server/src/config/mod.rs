@@ -1,0 +1,272 @@
+//! Everything that can be configured, typed, with its default and its allowed range.
+//!
+//! The layers, in rising weight: the defaults here, `bongsu.toml`, the environment, the flags. The defaults are also written
+//! out, with explanations, in `default.toml`; a test holds the two equal.
+
+mod channels;
+mod check;
+mod duration;
+mod fault;
+mod listen;
+mod load;
+mod schema;
+mod section;
+mod size;
+
+use serde::{Deserialize, Serialize};
+
+pub use channels::ChannelOverride;
+pub use duration::{Period, PeriodFault};
+pub use fault::{ConfigFault, Fault};
+pub use listen::{Listener, ListenerFault};
+pub use load::{Flag, Loaded, Origin, Setting, SourceFile, Sources};
+pub use size::{Size, SizeFault};
+
+use section::section;
+
+/// The configuration of one server.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How many workers, each an event loop on a thread of its own; 0 means one per core.
+    pub workers: usize,
+    /// Where to keep what should outlive the process. Empty: nothing is kept.
+    pub data_dir: String,
+    /// Who listens, and where.
+    pub listen: Listen,
+    /// Bounds on HTTP.
+    pub http: Http,
+    /// Bounds on WebSocket.
+    pub websocket: WebSocket,
+    /// The WebSocket echo at `/echo`.
+    pub echo: Echo,
+    /// What a channel retains, and what all of them may hold in sum.
+    pub history: History,
+    /// How long a repeated publish is recognised.
+    pub idempotency: Idempotency,
+    /// How publications wait for their subscribers.
+    pub delivery: Delivery,
+    /// Bounds on the native protocol.
+    pub native: Native,
+    /// How the server takes its leave.
+    pub shutdown: Shutdown,
+    /// What is logged, and in what form.
+    pub log: Log,
+    /// Other bounds for the channels that match a pattern.
+    pub channels: Vec<ChannelOverride>,
+}
+
+section! {
+    /// The listeners, each an address or `off`.
+    Listen {
+        /// HTTP and WebSocket.
+        http: Listener = Listener::At(([127, 0, 0, 1], 8080).into());
+    }
+}
+
+section! {
+    /// Bounds on HTTP: connections, requests, waits and pages.
+    Http {
+        /// Connections held at once.
+        connections_max: usize = 100_000, in 1..=10_000_000;
+        /// Bytes of a request line with its headers.
+        head_bytes_max: Size = Size::kib(16), in Size::kib(1)..=Size::mib(1);
+        /// Headers of a request.
+        headers_max: usize = 100, in 1..=1_000;
+        /// Bytes of one publication.
+        body_bytes_max: Size = Size::mib(1), in Size::bytes(1)..=Size::gib(1);
+        /// Bytes of a batch of publications in one request.
+        batch_bytes_max: Size = Size::mib(16), in Size::bytes(1)..=Size::gib(1);
+        /// How long a request's head may take to arrive.
+        head_timeout: Period = Period::secs(10), in Period::millis(1)..=Period::hours(1);
+        /// How long a request's body may take to arrive.
+        body_timeout: Period = Period::secs(30), in Period::millis(1)..=Period::hours(1);
+        /// How long a kept-alive connection may stand without a request.
+        idle_timeout: Period = Period::secs(75), in Period::millis(1)..=Period::days(1);
+        /// The longest wait that a long poll may ask for.
+        wait_max: Period = Period::secs(60), in Period::millis(1)..=Period::days(1);
+        /// Publications in one page of a poll.
+        page_publications_max: usize = 1_000, in 1..=1_000_000;
+        /// Bytes of publications in one page of a poll.
+        page_bytes_max: Size = Size::mib(1), in Size::kib(1)..=Size::gib(1);
+        /// How often a silent stream shows that it is alive.
+        heartbeat: Period = Period::secs(15), in Period::millis(10)..=Period::hours(1);
+        /// Channels that one request may subscribe to.
+        channels_per_request_max: usize = 64, in 1..=1_000;
+        /// Further names that this server answers to, beside its addresses and `localhost`.
+        hosts: Vec<String> = Vec::new();
+        /// The origins of other sites whose pages may use this server.
+        origins: Vec<String> = Vec::new();
+    }
+}
+
+section! {
+    /// Bounds on WebSocket connections.
+    WebSocket {
+        /// Bytes of a message, all its fragments together.
+        message_bytes_max: Size = Size::mib(1), in Size::bytes(1)..=Size::gib(1);
+        /// Bytes of a single frame's payload.
+        frame_bytes_max: Size = Size::mib(1), in Size::bytes(125)..=Size::gib(1);
+        /// Fragments of a message.
+        fragments_max: usize = 1_024, in 1..=100_000_000;
+        /// How long a connection may be silent before it is pinged.
+        ping_interval: Period = Period::secs(25), in Period::millis(10)..=Period::days(1);
+        /// How long an answer to a ping may take.
+        ping_timeout: Period = Period::secs(20), in Period::millis(10)..=Period::days(1);
+        /// How long the answer to a close frame may take.
+        close_timeout: Period = Period::secs(5), in Period::millis(1)..=Period::hours(1);
+        /// Channels that one connection may subscribe to.
+        subscriptions_max: usize = 1_000, in 1..=1_000_000;
+    }
+}
+
+section! {
+    /// A WebSocket at `/echo` that sends back what it gets, with limits of its own.
+    Echo {
+        /// Whether it is there.
+        enabled: bool = false;
+        /// Bytes of a message, all its fragments together.
+        message_bytes_max: Size = Size::mib(64), in Size::bytes(1)..=Size::gib(1);
+        /// Bytes of a single frame's payload.
+        frame_bytes_max: Size = Size::mib(64), in Size::bytes(125)..=Size::gib(1);
+        /// Fragments of a message.
+        fragments_max: usize = 1_000_000, in 1..=100_000_000;
+    }
+}
+
+section! {
+    /// What a channel retains, and what all of them may hold in sum.
+    History {
+        /// Publications retained by a channel.
+        publications_max: usize = 10_000, in 1..=100_000_000;
+        /// Bytes retained by a channel.
+        bytes_max: Size = Size::mib(16), in Size::kib(1)..=Size::gib(1024);
+        /// How long a publication is retained.
+        age_max: Period = Period::minutes(10), in Period::secs(1)..=Period::days(36_525);
+        /// Bytes retained by all channels together.
+        total_bytes_max: Size = Size::mib(256), in Size::kib(1)..=Size::gib(1024);
+        /// Channels that exist at once.
+        channels_max: usize = 100_000, in 1..=100_000_000;
+        /// How long an unused channel is kept.
+        unused_after: Period = Period::hours(1), in Period::secs(1)..=Period::days(36_525);
+        /// Let-go channels whose epoch and head are remembered.
+        forgotten_max: usize = 1_000_000, in 0..=100_000_000;
+    }
+}
+
+section! {
+    /// How long a publish that is repeated under the same idempotency key is recognised.
+    Idempotency {
+        /// Keys remembered by a channel.
+        keys_max: usize = 1_000, in 0..=10_000_000;
+        /// How long a key is remembered.
+        age_max: Period = Period::minutes(2), in Period::secs(1)..=Period::days(30);
+    }
+}
+
+section! {
+    /// How publications wait for their subscribers.
+    Delivery {
+        /// Bytes of encoded frames that a channel keeps at hand, per encoding and worker.
+        tape_bytes_max: Size = Size::kib(256), in Size::kib(4)..=Size::gib(1);
+        /// How many bytes a subscriber may lag behind its channel.
+        lag_bytes_max: Size = Size::mib(4), in Size::kib(4)..=Size::gib(1024);
+        /// How long a subscriber may lag behind its channel.
+        lag_age_max: Period = Period::secs(30), in Period::millis(10)..=Period::days(1);
+        /// The kernel's send buffer of a connection; 0 leaves it to the kernel.
+        send_buffer_bytes: Size = Size::kib(256), in Size::bytes(0)..=Size::gib(1);
+        /// Bytes of a connection's own replies, pings and goodbyes that wait to leave.
+        outbox_bytes_max: Size = Size::kib(256), in Size::kib(4)..=Size::gib(1);
+    }
+}
+
+section! {
+    /// Bounds on the native protocol.
+    Native {
+        /// How deep arrays and objects may nest.
+        depth_max: usize = 64, in 1..=128;
+    }
+}
+
+section! {
+    /// How the server takes its leave.
+    Shutdown {
+        /// How long it may take in all.
+        timeout: Period = Period::secs(10), in Period::millis(1)..=Period::hours(1);
+        /// Connections told goodbye in a second.
+        pace_per_second: usize = 2_000, in 1..=10_000_000;
+        /// The soonest that a client is asked to come back.
+        reconnect_min: Period = Period::secs(1), in Period::millis(0)..=Period::hours(1);
+        /// The latest that a client is asked to come back.
+        reconnect_max: Period = Period::secs(5), in Period::millis(0)..=Period::hours(1);
+    }
+}
+
+section! {
+    /// What is logged, and in what form.
+    Log {
+        /// How much.
+        level: LogLevel = LogLevel::Info;
+        /// In what form.
+        format: LogFormat = LogFormat::Text;
+    }
+}
+
+/// How much is logged: each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What needs somebody's attention.
+    Error,
+    /// What may come to need it.
+    Warn,
+    /// What an operator likes to know.
+    Info,
+    /// What each connection does.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line, for machines.
+    Json,
+}
+
+impl Config {
+    /// Lays the sources over the defaults; all that is wrong with them is told at once.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigFault> {
+        load::load(sources).map(|loaded| loaded.config)
+    }
+
+    /// Like `load`, and says where each value that was set came from.
+    pub fn load_with_origins(sources: &Sources) -> Result<Loaded, ConfigFault> {
+        load::load(sources)
+    }
+
+    /// The defaults as a file, with what each key means.
+    pub fn default_text() -> &'static str {
+        include_str!("default.toml")
+    }
+}
+
+impl LogLevel {
+    /// The word for it in the configuration, which is also a directive for a log filter.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Stories of the configuration: what is laid over what, and how each fault is told.
+
+use super::load::SourceFile;
+use super::schema::{Schema, variable};
+use super::*;
+
+/// Loads a file's text, variables and `--set` flags.
+fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, ConfigFault> {
+    let sources = Sources {
+        file: Some(SourceFile { name: "bongsu.toml".to_owned(), text: file.to_owned() }),
+        environment: environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        flags: flags.iter().map(|(key, value)| Flag { name: "--set".to_owned(), key: key.to_string(), value: value.to_string() }).collect(),
+    };
+    Config::load_with_origins(&sources)
+}
+
+fn loaded(file: &str) -> Config {
+    load(file, &[], &[]).expect("a sound file").config
+}
+
+/// The faults that a file has, a line each.
+fn faults(file: &str) -> String {
+    load(file, &[], &[]).expect_err("a faulty file").to_string()
+}
+
+#[test]
+fn the_default_file_is_the_built_in_defaults() {
+    assert_eq!(loaded(Config::default_text()), Config::default());
+    assert_eq!(Config::load(&Sources::default()).expect("the defaults are sound"), Config::default());
+}
+
+#[test]
+fn the_default_file_writes_out_every_key_with_a_comment() {
+    let loaded = load(Config::default_text(), &[], &[]).expect("sound");
+    let written: Vec<&str> = loaded.settings.iter().map(|setting| setting.key.as_str()).collect();
+    for key in Schema::new().keys() {
+        assert!(written.contains(&key), "{key} is missing from default.toml");
+    }
+    let mut before = "";
+    for line in Config::default_text().lines() {
+        let is_key = line.contains(" = ") && !line.starts_with('#');
+        assert!(!is_key || before.starts_with("# "), "{line:?} has no comment");
+        before = line;
+    }
+}
+
+#[test]
+fn the_example_of_channels_in_the_default_file_works() {
+    let (_, example) = Config::default_text().split_once("#\n# [[channels]]").expect("the example is there");
+    let example = format!("[[channels]]{example}").replace("\n# ", "\n");
+    let channels = loaded(&example).channels;
+    assert_eq!(channels.len(), 1);
+    let as_table = schema::to_table(&channels[0]);
+    assert_eq!(as_table.len(), schema::to_table(&ChannelOverride::full()).len(), "the example shows every key");
+}
+
+#[test]
+fn each_layer_outweighs_the_one_before() {
+    let file = "[history]\npublications_max = 1\nage_max = \"1m\"\nbytes_max = \"1 MiB\"\n";
+    let environment = [("BONGSU_HISTORY_PUBLICATIONS_MAX", "2"), ("BONGSU_HISTORY__AGE_MAX", "2m"), ("PATH", "/bin")];
+    let loaded = load(file, &environment, &[("history.publications_max", "3"), ("history.publications_max", "4")]).expect("sound");
+    assert_eq!(loaded.config.history.publications_max, 4);
+    assert_eq!(loaded.config.history.age_max, Period::minutes(2));
+    assert_eq!(loaded.config.history.bytes_max, Size::mib(1));
+    assert_eq!(loaded.config.history.channels_max, 100_000);
+    let origins: Vec<String> = loaded.settings.iter().map(|setting| format!("{} {}", setting.key, setting.origin)).collect();
+    assert_eq!(origins, ["history.bytes_max bongsu.toml:4", "history.age_max BONGSU_HISTORY__AGE_MAX", "history.publications_max --set"]);
+}
+
+#[test]
+fn texts_become_what_their_keys_ask_for() {
+    let environment = [
+        ("BONGSU_WORKERS", "2"),
+        ("BONGSU_LISTEN_HTTP", "off"),
+        ("BONGSU_ECHO_ENABLED", "true"),
+        ("BONGSU_HTTP_HOSTS", "chat.example, news.example"),
+        ("BONGSU_HTTP_ORIGINS", "[\"https://chat.example\"]"),
+        ("BONGSU_HTTP_BODY_BYTES_MAX", "2048"),
+        ("BONGSU_LOG", "debug"),
+        ("BONGSU_URL", "http://127.0.0.1:1"),
+    ];
+    let loaded = load("", &environment, &[("log.level", "\"debug\""), ("listen.http", "[::1]:0")]).expect("sound");
+    let Config { workers, listen, http, echo, log, .. } = loaded.config;
+    assert_eq!((workers, echo.enabled, log.level), (2, true, LogLevel::Debug));
+    assert_eq!(listen.http, "[::1]:0".parse().expect("an address"));
+    assert_eq!(http.hosts, ["chat.example", "news.example"]);
+    assert_eq!(http.origins, ["https://chat.example"]);
+    assert_eq!(http.body_bytes_max, Size::kib(2));
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_line_and_the_nearest_known_one() {
+    for (file, told) in [
+        ("\n[http]\nhead_timout = \"1s\"", "bongsu.toml:3: unknown key http.head_timout; the nearest known one is http.head_timeout"),
+        ("publications_max = 1", "bongsu.toml:1: unknown key publications_max; the nearest known one is history.publications_max"),
+        ("http.wait = \"1s\"", "bongsu.toml:1: unknown key http.wait; the nearest known one is http.wait_max"),
+        ("worker = 2", "bongsu.toml:1: unknown key worker; the nearest known one is workers"),
+        ("[web_socket]\nping_interval = \"1s\"", "bongsu.toml:1: unknown key [web_socket]; the nearest known one is [websocket]"),
+        ("[[chanels]]\npattern = \"a\"", "bongsu.toml:1: unknown key [chanels]; the nearest known one is [[channels]]"),
+        (
+            "[[channels]]\npattern = \"a\"\nbyte_max = 1",
+            "bongsu.toml:3: unknown key channels.byte_max; the nearest known one is channels.bytes_max",
+        ),
+    ] {
+        assert_eq!(faults(file), told, "{file}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_or_flag_is_told_with_the_nearest_known_one() {
+    let told = load("", &[("BONGSU_HISTORY_PUBLICATION_MAX", "1")], &[("http.wait_mx", "1s")]).expect_err("unknown").to_string();
+    assert_eq!(
+        told,
+        "environment: unknown variable BONGSU_HISTORY_PUBLICATION_MAX; the nearest known one is BONGSU_HISTORY_PUBLICATIONS_MAX\n\
+         --set: unknown key http.wait_mx; the nearest known one is http.wait_max"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_told_with_what_is_allowed() {
+    for (file, told) in [
+        ("workers = \"two\"", "workers = \"two\" is not allowed; allowed: a whole number, 0 or more"),
+        ("workers = -1", "workers = -1 is not allowed; allowed: a whole number, 0 or more"),
+        ("workers = 1025", "workers = 1025 is not allowed; allowed: 0 to 1024"),
+        ("workers = [1]", "workers = [1] is not allowed; allowed: a whole number, 0 or more"),
+        ("workers.x = 1", "workers = { x = 1 } is not allowed; allowed: a whole number, 0 or more"),
+        ("data_dir = \"/tmp\"", "data_dir = \"/tmp\" is not allowed; allowed: \"\": this version keeps nothing on disk"),
+        ("http = 1", "http = 1 is not allowed; allowed: keys under the heading [http]"),
+        ("channels = 1", "channels = 1 is not allowed; allowed: tables under the heading [[channels]]"),
+        ("http.heartbeat = \"1ms\"", "http.heartbeat = \"1ms\" is not allowed; allowed: 10ms to 1h"),
+        (
+            "http.wait_max = 30",
+            "http.wait_max = 30 is not allowed; allowed: a length of time such as \"30s\" or \"1m30s\" (ms, s, m, h, d)",
+        ),
+        (
+            "history.bytes_max = \"16 megs\"",
+            "history.bytes_max = \"16 megs\" is not allowed; allowed: a size such as \"16 MiB\" (B, KiB, MiB, GiB, TiB, or in thousands \
+             kB, MB, GB, TB)",
+        ),
+        (
+            "listen.http = \"localhost\"",
+            "listen.http = \"localhost\" is not allowed; allowed: an IP address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\" \
+             (port 0 picks a free one), or \"off\"",
+        ),
+        ("echo.enabled = \"yes\"", "echo.enabled = \"yes\" is not allowed; allowed: true or false"),
+        (
+            "http.origins = [\"chat.example\"]",
+            "http.origins = [\"chat.example\"] is not allowed; allowed: origins such as \"https://chat.example\", without a path",
+        ),
+        ("http.hosts = [1]", "http.hosts = [1] is not allowed; allowed: a text in quotes"),
+        ("log.level = \"loud\"", "log.level = \"loud\" is not allowed; allowed: one of `error`, `warn`, `info`, `debug`, `trace`"),
+        ("[[channels]]", "channels = {} is not allowed; allowed: a table with a pattern such as pattern = \"chat/**\""),
+    ] {
+        assert_eq!(faults(file), format!("bongsu.toml:1: {told}"), "{file}");
+    }
+    assert_eq!(
+        faults("[[channels]]\npattern = \"\"\npublications_max = 0"),
+        "bongsu.toml:2: channels.pattern = \"\" is not allowed; allowed: a pattern of channel names such as \"chat/**\"\n\
+         bongsu.toml:3: channels.publications_max = 0 is not allowed; allowed: 1 to 100000000"
+    );
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_told() {
+    for (file, told) in [
+        (
+            "[shutdown]\nreconnect_min = \"9s\"",
+            "shutdown.reconnect_min = 9s must not be greater than shutdown.reconnect_max = 5s; change either",
+        ),
+        (
+            "[history]\ntotal_bytes_max = \"1 MiB\"",
+            "history.bytes_max = 16 MiB must not be greater than history.total_bytes_max = 1 MiB; change either",
+        ),
+        ("listen.http = \"off\"", "every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080"),
+    ] {
+        assert_eq!(faults(file), told, "{file}");
+    }
+}
+
+#[test]
+fn all_faults_of_all_sources_are_told_at_once() {
+    let told = load("worker = 1\n[http]\nheaders_max = 0\n", &[("BONGSU_WORKERS", "many")], &[("log.format", "xml")])
+        .expect_err("four faults")
+        .to_string();
+    assert_eq!(
+        told,
+        "bongsu.toml:1: unknown key worker; the nearest known one is workers\n\
+         bongsu.toml:3: http.headers_max = 0 is not allowed; allowed: 1 to 1000\n\
+         BONGSU_WORKERS: workers = \"many\" is not allowed; allowed: a whole number, 0 or more\n\
+         --set: log.format = \"xml\" is not allowed; allowed: `text` or `json`"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_with_its_line() {
+    let told = faults("workers = 1\nhttp = [\n");
+    assert!(told.starts_with("bongsu.toml:") && told.contains("not TOML"), "{told}");
+    assert!(faults("workers = 1\nworkers = 2").starts_with("bongsu.toml:2: not TOML: duplicate key"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told() {
+    let told = SourceFile::read(std::path::Path::new("no/such.toml")).expect_err("not there").to_string();
+    assert!(told.starts_with("no/such.toml: cannot read the configuration:"), "{told}");
+}
+
+#[test]
+fn no_two_keys_share_a_variable() {
+    let schema = Schema::new();
+    let mut variables: Vec<String> = schema.keys().map(|key| variable(key, "_")).collect();
+    let count = variables.len();
+    variables.sort();
+    variables.dedup();
+    assert_eq!(variables.len(), count);
+    assert!(schema::NOT_CONFIGURATION.iter().all(|name| !variables.iter().any(|variable| variable == name)));
+}
