@@ -117,7 +117,9 @@ impl<S: Sink> Hub<S> {
 
     /// Takes a subscription off its tape's live members.
     pub(super) fn make_behind(&mut self, key: SubscriberKey, slot: Slot) {
-        let Some(subscription) = self.subscribers.get_mut(key as usize).and_then(|s| s.subscriptions.get_mut(slot as usize)) else { return };
+        let Some(subscription) = self.subscribers.get_mut(key as usize).and_then(|s| s.subscriptions.get_mut(slot as usize)) else {
+            return;
+        };
         if subscription.tape == FREE || subscription.place == BEHIND {
             return;
         }

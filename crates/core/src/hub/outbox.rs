@@ -8,7 +8,7 @@ use super::{Sink, Written};
 
 /// Bytes that leave before any publication. Most of the time a client has none, so the hub keeps it boxed and absent.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(super) struct Outbox {
     /// The rest of a frame of which a part already went out.
     rest: Bytes,
     frames: VecDeque<Bytes>,

@@ -6,17 +6,17 @@ use crate::position::Offset;
 
 /// Frames of consecutive publications in one encoding, as one slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
+pub(super) struct Segment {
     bytes: Bytes,
     ends: Box<[u32]>,
     first: Offset,
     /// When the segment was sealed.
-    pub sealed_ms: u64,
+    pub(super) sealed_ms: u64,
 }
 
 /// A segment that is still being laid.
 #[derive(Debug, Default)]
-pub struct SegmentBuilder {
+pub(super) struct SegmentBuilder {
     bytes: BytesMut,
     ends: Vec<u32>,
     first: Offset,
@@ -24,18 +24,18 @@ pub struct SegmentBuilder {
 
 /// What a partial write left: frames that went out whole, and the rest of the one that was cut.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Cut {
+pub(super) struct Cut {
     /// The last publication of which at least a byte went out. Its rest goes before all else.
-    pub through: Offset,
+    pub(super) through: Offset,
     /// How many frames went out whole.
-    pub whole: usize,
+    pub(super) whole: usize,
     /// The rest of the frame that was cut; empty when the cut fell between frames.
-    pub rest: Bytes,
+    pub(super) rest: Bytes,
 }
 
 impl SegmentBuilder {
     /// Lays one more frame, which `write` appends.
-    pub fn lay(&mut self, offset: Offset, write: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn lay(&mut self, offset: Offset, write: impl FnOnce(&mut BytesMut)) {
         if self.ends.is_empty() {
             self.first = offset;
         }
@@ -44,17 +44,12 @@ impl SegmentBuilder {
     }
 
     /// Whether nothing was laid.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// How many bytes were laid.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Closes the segment. The builder is empty again and keeps no large buffer.
-    pub fn seal(&mut self, now_ms: u64) -> Segment {
+    pub(super) fn seal(&mut self, now_ms: u64) -> Segment {
         let ends = self.ends.as_slice().into();
         self.ends.clear();
         Segment { bytes: std::mem::take(&mut self.bytes).freeze(), ends, first: self.first, sealed_ms: now_ms }
@@ -63,33 +58,33 @@ impl SegmentBuilder {
 
 impl Segment {
     /// All frames.
-    pub fn bytes(&self) -> &Bytes {
+    pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
     /// How many frames there are.
-    pub fn frames(&self) -> usize {
+    pub(super) fn frames(&self) -> usize {
         self.ends.len()
     }
 
     /// The offset of the first publication.
-    pub fn first(&self) -> Offset {
+    pub(super) fn first(&self) -> Offset {
         self.first
     }
 
     /// The offset of the last publication.
-    pub fn last(&self) -> Offset {
+    pub(super) fn last(&self) -> Offset {
         self.first + self.ends.len() as u64 - 1
     }
 
     /// How many bytes the frames up to an offset have.
-    pub fn bytes_through(&self, offset: Offset) -> u64 {
+    pub(super) fn bytes_through(&self, offset: Offset) -> u64 {
         let frames = ((offset + 1).saturating_sub(self.first) as usize).min(self.ends.len());
         if frames == 0 { 0 } else { u64::from(self.ends[frames - 1]) }
     }
 
     /// The frames after an offset, at least one and otherwise at most `bytes_max` long. Shares the bytes.
-    pub fn after(&self, offset: Offset, bytes_max: usize) -> Self {
+    pub(super) fn after(&self, offset: Offset, bytes_max: usize) -> Self {
         let skip = (offset + 1).saturating_sub(self.first).min(self.ends.len() as u64 - 1) as usize;
         let from = if skip == 0 { 0 } else { self.ends[skip - 1] };
         let fitting = self.ends[skip..].partition_point(|end| (end - from) as usize <= bytes_max).max(1);
@@ -104,7 +99,7 @@ impl Segment {
     }
 
     /// What is left when only `written` bytes went out. The rest is a copy where that is small, so that it pins no tape.
-    pub fn cut(&self, written: usize) -> Cut {
+    pub(super) fn cut(&self, written: usize) -> Cut {
         let whole = self.ends.partition_point(|&end| end as usize <= written);
         let whole_end = if whole == 0 { 0 } else { self.ends[whole - 1] as usize };
         if written == whole_end {

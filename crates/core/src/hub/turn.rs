@@ -177,8 +177,7 @@ impl<S: Sink> Hub<S> {
             let cut = if left >= bytes { None } else { Some(segment.cut(left)) };
             let through = cut.as_ref().map_or(segment.last(), |cut| cut.through);
             let rest = cut.as_ref().map_or(0, |cut| cut.rest.len());
-            self.tallies[encoding.index()]
-                .add(Tally { deliveries: through + 1 - segment.first(), bytes: (left.min(bytes) + rest) as u64 });
+            self.tallies[encoding.index()].add(Tally { deliveries: through + 1 - segment.first(), bytes: (left.min(bytes) + rest) as u64 });
             left -= left.min(bytes);
             if let Some(cut) = cut {
                 self.make_behind(key, slot);
