@@ -22,6 +22,10 @@ pub(super) struct Outbox {
 pub struct OutboxFull;
 
 impl Outbox {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self { progress_ms: now_ms, ..Self::default() }
+    }
+
     /// Sets the rest of a frame that a write cut.
     pub(super) fn cut(&mut self, rest: Bytes) {
         debug_assert!(self.rest.is_empty(), "a frame is cut only when no other is");

@@ -124,7 +124,7 @@ impl<S: Sink> Hub<S> {
                 taken.deliveries += cut.through + 1 - segment.first();
                 taken.bytes += (written + cut.rest.len()) as u64;
                 fall_behind(subscriber, member.slot, cut.through);
-                let mut outbox = Outbox { progress_ms: now_ms, ..Outbox::default() };
+                let mut outbox = Outbox::new(now_ms);
                 outbox.cut(cut.rest);
                 subscriber.outbox = Some(Box::new(outbox));
                 self.block(member.subscriber);
@@ -241,5 +241,5 @@ fn fall_behind<S>(subscriber: &mut Subscriber<S>, slot: Slot, sent: u64) {
 }
 
 pub(super) fn outbox_of<S>(subscriber: &mut Subscriber<S>, now_ms: u64) -> &mut Outbox {
-    subscriber.outbox.get_or_insert_with(|| Box::new(Outbox { progress_ms: now_ms, ..Outbox::default() }))
+    subscriber.outbox.get_or_insert_with(|| Box::new(Outbox::new(now_ms)))
 }
