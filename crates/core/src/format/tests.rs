@@ -136,7 +136,7 @@ fn events_say_starts_gaps_heartbeats_and_goodbyes() {
         );
     }
     let inner = format!("\"asked\":\"e-1\",\"resumed\":\"{E1}-42\",\"reason\":\"trimmed\"");
-    let said = |format, composite| written(|forms, out| drop(forms.gap(format, &lobby(), &gap(), composite, out)));
+    let said = |format, composite| written(|forms, out| assert!(forms.gap(format, &lobby(), &gap(), composite, out)));
     assert_eq!(said(Format::Sse, None), format!("id: {E1}-42\nevent: gap\ndata: {{{inner}}}\n\n"));
     assert_eq!(said(Format::Sse, Some("x_e-1")), format!("id: x_e-1\nevent: gap\ndata: {{\"channel\":\"chat/lobby\",{inner}}}\n\n"));
     assert_eq!(
@@ -171,7 +171,7 @@ fn parts_have_their_own_type_and_length() {
     });
     let expected = format!(
         "--{B}\n\
-         Bongsu-Channel: chat/lobby\nBongsu-Cursor: {E1}-42\nContent-Type: application/json\nContent-Length: 49\n\n\
+         Bongsu-Channel: chat/lobby\nBongsu-Cursor: {E1}-42\nContent-Type: application/json\nContent-Length: 50\n\n\
          {{\"channel\":\"chat/lobby\",\"cursor\":\"{E1}-42\"}}\n\
          --{B}\n\
          Bongsu-Channel: chat/lobby\nBongsu-Position: {E1}-43\nBongsu-Cursor: {E1}-43\nBongsu-Time: 2026-11-20T18:00:00.123Z\n\
@@ -180,10 +180,10 @@ fn parts_have_their_own_type_and_length() {
          {{\"a\":1}}\n\
          --{B}\n\
          Bongsu-Channel: %EB%B4%89%20%EC%88%98\nBongsu-Gap: trimmed\nBongsu-Cursor: x_e-1\n\
-         Content-Type: application/json\nContent-Length: 108\n\n\
+         Content-Type: application/json\nContent-Length: 106\n\n\
          {{\"channel\":\"봉 수\",\"gap\":{{\"asked\":\"e-1\",\"resumed\":\"{E1}-42\",\"reason\":\"trimmed\"}},\"cursor\":\"x_e-1\"}}\n\
          --{B}\n\
-         Content-Type: application/json\nContent-Length: 59\n\n\
+         Content-Type: application/json\nContent-Length: 57\n\n\
          {{\"bye\":{{\"code\":1001,\"reason\":\"going\",\"reconnect_ms\":250}}}}\n\
          --{B}--\n"
     );
@@ -227,8 +227,10 @@ fn parse_events(stream: &str) -> Vec<(String, String, String)> {
     events
 }
 
+type PartHeaders = Vec<(String, String)>;
+
 /// The parts of a multipart body: headers and bytes, read by the delimiter and checked against the length.
-fn parse_parts(stream: &[u8]) -> Vec<(Vec<(String, String)>, Vec<u8>)> {
+fn parse_parts(stream: &[u8]) -> Vec<(PartHeaders, Vec<u8>)> {
     let opening = format!("--{B}\r\n").into_bytes();
     let delimiter = format!("\r\n--{B}\r\n").into_bytes();
     let mut rest = stream.strip_prefix(opening.as_slice()).expect("a stream begins with its delimiter");
@@ -238,7 +240,7 @@ fn parse_parts(stream: &[u8]) -> Vec<(Vec<(String, String)>, Vec<u8>)> {
         rest = &rest[end + delimiter.len()..];
         let head_end = memchr::memmem::find(part, b"\r\n\r\n").expect("headers end");
         let head = std::str::from_utf8(&part[..head_end]).expect("headers are ASCII");
-        let headers: Vec<(String, String)> = head
+        let headers: PartHeaders = head
             .split("\r\n")
             .map(|line| line.split_once(": ").expect("a header has a colon"))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -262,7 +264,7 @@ fn a_payload_that_holds_the_boundary_arrives_whole() {
     let mut out = BytesMut::new();
     forms().preamble(Format::Multipart, &mut out);
     forms().publication(Format::Multipart, &lobby(), &publication(hostile.as_bytes(), ContentType::Text), None, &mut out);
-    assert!(out.split(|&byte| byte == b'\n').all(|line| line.len() <= 80));
+    assert!(out.as_ref().split(|&byte| byte == b'\n').all(|line| line.len() <= 80));
     let parts = parse_parts(&out);
     assert_eq!(parts.len(), 1);
     assert_eq!(parts[0].1, hostile.as_bytes());
@@ -300,7 +302,7 @@ proptest! {
         let data = read["data"].as_str().expect("a string");
         let data = if read["base64"] == true { STANDARD.decode(data).expect("base64") } else { data.as_bytes().to_vec() };
         prop_assert_eq!(&data, &publication.draft.data);
-        prop_assert_eq!(read["position"].as_str(), Some(publication.position.to_string().as_str()));
+        prop_assert_eq!(&read["position"], &publication.position.to_string());
         prop_assert_eq!(read["key"].as_str(), publication.draft.key.as_deref());
         prop_assert_eq!(read["type"].is_null(), publication.draft.content_type == ContentType::Text);
         for (name, value) in &publication.draft.headers {

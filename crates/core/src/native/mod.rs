@@ -1,6 +1,6 @@
 //! The native protocol: one JSON object a line (TCP), frame (WebSocket) or datagram part (UDP), and a line of `POST /publish`.
 //!
-//! Bytes become a [`Command`] here or a [`NativeFault`]; what the server says back is written by the functions of [`encode`].
+//! Bytes become a [`Command`] here or a [`NativeFault`]; what the server says back is written by the `write_` functions.
 
 mod draft;
 mod encode;
