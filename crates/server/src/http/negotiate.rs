@@ -1,0 +1,107 @@
+//! What form of answer a request asks for: `Accept`, and the preference to wait.
+
+use super::problem::Problem;
+use super::request::Request;
+
+/// The forms in which a channel can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A page of JSON: a poll or a long poll.
+    Page,
+    /// A stream of JSON lines.
+    Lines,
+    /// A stream of parts.
+    Multipart,
+    /// A stream of events.
+    Events,
+}
+
+/// Chooses by `Accept` (RFC 9110, 12.5.1); of equals, the one that the header names first.
+pub fn accept(request: &Request) -> Result<Wanted, Problem> {
+    let mut best: Option<(u16, u8, Wanted)> = None;
+    let mut any = false;
+    for range in request.header_all("accept").flat_map(|value| value.split(',')).map(str::trim).filter(|range| !range.is_empty()) {
+        any = true;
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let quality = parts.find_map(quality_of).unwrap_or(1000);
+        let Some((specific, wanted)) = wanted_of(media) else { continue };
+        let better = best.is_none_or(|(known, known_specific, _)| (quality, specific) > (known, known_specific));
+        if quality > 0 && better {
+            best = Some((quality, specific, wanted));
+        }
+    }
+    match best {
+        Some((_, _, wanted)) => Ok(wanted),
+        None if !any => Ok(Wanted::Page),
+        None => Err(Problem::new(406, "not-acceptable", NOT_ACCEPTABLE)),
+    }
+}
+
+/// The preference to wait, in seconds (RFC 7240, 4.3), from the header.
+pub fn prefer_wait(request: &Request) -> Option<&str> {
+    let preferences = request.header_all("prefer").flat_map(|value| value.split([',', ';']));
+    preferences.filter_map(|preference| preference.split_once('=')).find_map(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"'))
+    })
+}
+
+fn quality_of(parameter: &str) -> Option<u16> {
+    let value = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))?;
+    // A quality that breaks the grammar counts as refused rather than as wanted.
+    Some(value.parse::<f32>().map_or(0, |quality| (quality.clamp(0.0, 1.0) * 1000.0) as u16))
+}
+
+fn wanted_of(media: &str) -> Option<(u8, Wanted)> {
+    let is = |known: &str| media.eq_ignore_ascii_case(known);
+    match () {
+        () if is("application/json") => Some((2, Wanted::Page)),
+        () if is("application/x-ndjson") || is("application/ndjson") || is("application/jsonl") => Some((2, Wanted::Lines)),
+        () if is("multipart/mixed") => Some((2, Wanted::Multipart)),
+        () if is("text/event-stream") => Some((2, Wanted::Events)),
+        () if is("application/*") => Some((1, Wanted::Page)),
+        () if is("multipart/*") => Some((1, Wanted::Multipart)),
+        () if is("*/*") => Some((0, Wanted::Page)),
+        () => None,
+    }
+}
+
+const NOT_ACCEPTABLE: &str = "a channel can be read as application/json (poll; with Prefer: wait=25 a long poll), \
+    application/x-ndjson, multipart/mixed or text/event-stream, or over a WebSocket";
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::http::HeadLimits;
+
+    fn request(headers: &str) -> Request {
+        let mut head = BytesMut::from(format!("GET / HTTP/1.1\r\nhost: x\r\n{headers}\r\n").as_str());
+        Request::parse(&mut head, HeadLimits { bytes_max: 1000, headers_max: 10 }).expect("well formed").expect("whole")
+    }
+
+    #[test]
+    fn chooses_the_form_that_is_wanted_most() {
+        for (header, wanted) in [
+            ("", Some(Wanted::Page)),
+            ("accept: */*\r\n", Some(Wanted::Page)),
+            ("accept: text/event-stream\r\n", Some(Wanted::Events)),
+            ("accept: application/x-ndjson, application/json;q=0.5\r\n", Some(Wanted::Lines)),
+            ("accept: application/json;q=0.1, multipart/mixed\r\n", Some(Wanted::Multipart)),
+            ("accept: */*, text/event-stream\r\n", Some(Wanted::Events)),
+            ("accept: text/html, */*;q=0.1\r\n", Some(Wanted::Page)),
+            ("accept: text/html\r\n", None),
+            ("accept: application/json;q=0\r\n", None),
+        ] {
+            assert_eq!(accept(&request(header)).ok(), wanted, "{header}");
+        }
+    }
+
+    #[test]
+    fn finds_the_wait() {
+        assert_eq!(prefer_wait(&request("prefer: respond-async, wait=25\r\n")), Some("25"));
+        assert_eq!(prefer_wait(&request("prefer: Wait=\"x\"\r\n")), Some("x"));
+        assert_eq!(prefer_wait(&request("prefer: return=minimal\r\n")), None);
+    }
+}

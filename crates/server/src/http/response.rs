@@ -1,0 +1,100 @@
+//! An answer, as bytes. Heads are small and written in one go with the body, so that an answer is one write.
+
+use std::fmt::Write as _;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// An answer that has its whole body.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    head: BytesMut,
+    body: Bytes,
+    /// Whether a length is told: not with a 1xx, 204 or 304 (RFC 9110, 8.6).
+    sized: bool,
+}
+
+impl Response {
+    /// An answer without a body yet.
+    pub fn new(status: u16) -> Self {
+        Self { status, head: status_line(status), body: Bytes::new(), sized: status >= 200 && status != 204 && status != 304 }
+    }
+
+    /// Adds a header. Values come from this server or were checked: a line end in one is replaced, never sent.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        write_header(&mut self.head, name, value);
+        self
+    }
+
+    /// Adds a header if there is a value.
+    #[must_use]
+    pub fn header_opt(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds header lines that are already written.
+    #[must_use]
+    pub fn lines(mut self, lines: &[u8]) -> Self {
+        self.head.put_slice(lines);
+        self
+    }
+
+    /// Gives it a body.
+    #[must_use]
+    pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
+        write_header(&mut self.head, "content-type", content_type);
+        self.body = body.into();
+        self
+    }
+
+    /// The answer as it goes out; to a HEAD, without the body.
+    pub fn into_bytes(mut self, head_only: bool, keep_alive: bool) -> Bytes {
+        if self.sized {
+            self.head.put_slice(b"content-length: ");
+            self.head.put_slice(itoa::Buffer::new().format(self.body.len()).as_bytes());
+            self.head.put_slice(b"\r\n");
+        }
+        if !keep_alive {
+            self.head.put_slice(b"connection: close\r\n");
+        }
+        self.head.put_slice(b"\r\n");
+        if !head_only {
+            self.head.put_slice(&self.body);
+        }
+        self.head.freeze()
+    }
+
+    /// The head of an answer whose body comes as it happens.
+    pub fn into_head(mut self) -> BytesMut {
+        self.head.put_slice(b"\r\n");
+        self.head
+    }
+}
+
+/// Appends one header line.
+pub fn write_header(out: &mut BytesMut, name: &str, value: &str) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    if value.bytes().any(|byte| byte < 0x20 && byte != b'\t') {
+        value.bytes().for_each(|byte| out.put_u8(if byte < 0x20 { b' ' } else { byte }));
+    } else {
+        out.put_slice(value.as_bytes());
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn status_line(status: u16) -> BytesMut {
+    let mut line = BytesMut::with_capacity(256);
+    // Writing to memory cannot fail.
+    _ = write!(line, "HTTP/1.1 {status} {}\r\n", reason(status));
+    line
+}
+
+fn reason(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Status")
+}
