@@ -1,3 +1,4 @@
 //! What moves bytes: listeners, transports, workers and the engine.
 
 pub mod config;
+pub mod serve;
