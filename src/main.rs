@@ -1,2 +1,14 @@
 //! The bongsu command.
-fn main() {}
+
+mod cli;
+
+use std::process::ExitCode;
+
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
+fn main() -> ExitCode {
+    cli::run().into()
+}

@@ -80,6 +80,19 @@ pub enum Origin {
     Flag(String),
 }
 
+impl Loaded {
+    /// What differs from the defaults, in its usual form, by who set it.
+    pub fn changed(&self) -> Vec<Setting> {
+        let (now, default) = (to_table(&self.config), to_table(&Config::default()));
+        let differs = |setting: &&Setting| get(&now, &setting.key) != get(&default, &setting.key);
+        let in_usual_form = |setting: &Setting| {
+            let value = get(&now, &setting.key).unwrap_or(&setting.value).clone();
+            Setting { value, ..setting.clone() }
+        };
+        self.settings.iter().filter(differs).map(in_usual_form).collect()
+    }
+}
+
 impl Sources {
     /// The file that the flag names or `./bongsu.toml`, the environment of the process, and the flags.
     pub fn of_process(file: Option<&Path>, flags: Vec<Flag>) -> Result<Self, ConfigFault> {
@@ -299,6 +312,14 @@ fn has_heading(value: &DeValue<'_>) -> bool {
 fn plain(value: &Spanned<DeValue<'_>>) -> Value {
     let spanned = toml::de::ValueDeserializer::from(value.clone());
     serde::Deserialize::deserialize(spanned).unwrap_or_else(|_| Value::String("a number that is too large".to_owned()))
+}
+
+/// The value of a dotted key.
+fn get<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((section, key)) => table.get(section)?.get(key),
+    }
 }
 
 /// Sets a dotted key, whose section exists.

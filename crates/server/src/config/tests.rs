@@ -68,6 +68,13 @@ fn each_layer_outweighs_the_one_before() {
 }
 
 #[test]
+fn what_was_set_to_its_default_has_not_changed() {
+    let loaded = load("workers = 0\n[http]\npage_bytes_max = \"1024 KiB\"\nbody_bytes_max = 4096\n", &[], &[]).expect("sound");
+    let changed: Vec<String> = loaded.changed().iter().map(|one| format!("{} = {} {}", one.key, one.value, one.origin)).collect();
+    assert_eq!(changed, ["http.body_bytes_max = \"4 KiB\" bongsu.toml:4"]);
+}
+
+#[test]
 fn texts_become_what_their_keys_ask_for() {
     let environment = [
         ("BONGSU_WORKERS", "2"),

@@ -1,0 +1,134 @@
+//! The cells as OpenMetrics families, summed over the workers at each scrape.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+use std::sync::PoisonError;
+
+use bongsu_core::GapReason;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use super::labels::{CloseReason, Label, Route, StatusClass, TransportKind};
+use super::{Cells, PerLabel, WorkerCells};
+
+impl Collector for Cells {
+    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), Error> {
+        let mut families = Families(encoder);
+        self.encode_connections(&mut families)?;
+        self.encode_traffic(&mut families)?;
+        self.encode_requests(&mut families)?;
+        self.encode_faults(&mut families)?;
+        self.encode_held(&mut families)
+    }
+}
+
+impl Cells {
+    fn encode_connections(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let help = "Connections held, by transport";
+        let mut family = families.begin("connections", help, None, MetricType::Gauge)?;
+        for &transport in TransportKind::ALL {
+            gauge(&mut family, &[("transport", transport.word())], signed(self.connections(transport)))?;
+        }
+        let help = "Connections opened, or turned into this transport";
+        self.counters(families, "connections_opened", help, "transport", |worker| &worker.opened, TransportKind::ALL)?;
+        let help = "Connections that ended, by reason";
+        self.counters(families, "closes", help, "reason", |worker| &worker.closes, CloseReason::ALL)
+    }
+
+    fn encode_traffic(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let help = "Publications handed to the kernel for subscribers";
+        self.counters(families, "deliveries", help, "transport", |worker| &worker.deliveries, TransportKind::ALL)?;
+        let mut family = families.begin(
+            "delivery",
+            "Bytes handed to the kernel for subscribers, frames included",
+            Some(&Unit::Bytes),
+            MetricType::Counter,
+        )?;
+        for &transport in TransportKind::ALL {
+            let bytes = self.sum(|worker| worker.delivery_bytes.get(transport));
+            counter(&mut family, &[("transport", transport.word())], bytes)?;
+        }
+        let help = "Publications accepted from publishers";
+        self.counters(families, "publications", help, "transport", |worker| &worker.publications, TransportKind::ALL)?;
+        let help = "Gaps told to subscribers, by reason";
+        self.counters(families, "gaps", help, "reason", |worker| &worker.gaps, GapReason::ALL)
+    }
+
+    fn encode_requests(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let mut family = families.begin("requests", "HTTP requests answered", None, MetricType::Counter)?;
+        for &route in Route::ALL {
+            for &class in StatusClass::ALL {
+                let count = self.sum(|worker| worker.requests[route.index()].get(class));
+                counter(&mut family, &[("route", route.word()), ("status", class.word())], count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_faults(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let mut sums = BTreeMap::<&str, u64>::new();
+        for worker in &self.workers {
+            for (name, count) in worker.faults.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                *sums.entry(name).or_default() += count;
+            }
+        }
+        let mut family = families.begin("faults", "What peers did wrong, by the fault's name", None, MetricType::Counter)?;
+        sums.iter().try_for_each(|(name, count)| counter(&mut family, &[("fault", *name)], *count))
+    }
+
+    /// What is held now: the numbers that bounds of the configuration speak of.
+    fn encode_held(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let bytes = Some(&Unit::Bytes);
+        let tape = signed(self.sum(|worker| worker.tape_bytes.get()));
+        let outbox = signed(self.sum(|worker| worker.outbox_bytes.get()));
+        let subscriptions = signed(self.sum(|worker| worker.subscriptions.get()));
+        families.single("history", "Bytes retained by the history of all channels", bytes, self.history_bytes.get())?;
+        families.single("tape", "Bytes of encoded frames kept at hand on the tapes", bytes, tape)?;
+        families.single("outbox", "Bytes of replies, pings and goodbyes that wait to leave", bytes, outbox)?;
+        families.single("channels", "Channels that exist", None, self.channels.get())?;
+        families.single("subscriptions", "Subscriptions of all connections", None, subscriptions)
+    }
+
+    /// A counter for each value of one label.
+    fn counters<L: Label, const COUNT: usize>(
+        &self,
+        families: &mut Families<'_>,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        cells: impl Fn(&WorkerCells) -> &PerLabel<COUNT>,
+        values: &[L],
+    ) -> Result<(), Error> {
+        let mut family = families.begin(name, help, None, MetricType::Counter)?;
+        values.iter().try_for_each(|&value| counter(&mut family, &[(label, value.word())], self.sum(|worker| cells(worker).get(value))))
+    }
+}
+
+/// Writes families one after the other.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn begin<'s>(&'s mut self, name: &'s str, help: &str, unit: Option<&'s Unit>, kind: MetricType) -> Result<MetricEncoder<'s>, Error> {
+        self.0.encode_descriptor(name, help, unit, kind)
+    }
+
+    /// A gauge without labels.
+    fn single(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: i64) -> Result<(), Error> {
+        self.begin(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+    }
+}
+
+fn counter(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, count: u64) -> Result<(), Error> {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+}
+
+fn gauge(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: i64) -> Result<(), Error> {
+    family.encode_family(labels)?.encode_gauge(&value)
+}
+
+/// A sum of cells that may fall as well as rise, which the cells hold in two's complement.
+fn signed(sum: u64) -> i64 {
+    sum.cast_signed()
+}

@@ -1,0 +1,239 @@
+//! `bongsu serve`: runs a server until a signal ends it.
+
+use std::fmt::Write;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bongsu_server::config::{Config, Flag, LogFormat, Sources};
+use bongsu_server::serve::{Addresses, ServeFault, Server};
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::exit::{EXIT_CODES, Exit, Failure};
+use super::{log, say};
+
+/// Run a server.
+///
+/// Its configuration is laid in layers, in rising weight: the defaults, the file, the environment (BONGSU_HTTP_WAIT_MAX sets
+/// http.wait_max), --set, and the other flags. `bongsu config default` prints every key and what it does.
+///
+/// SIGTERM and SIGINT (Ctrl-C) end it gracefully: no new connections, and a goodbye to every client that says when to come
+/// back. A second signal ends it at once.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Serve {
+    /// Where to listen for HTTP and WebSocket, or `off`; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS|off")]
+    http: Option<String>,
+    /// Write the addresses to this file, as JSON, once all listeners are ready.
+    #[arg(long, value_name = "FILE")]
+    ports_file: Option<PathBuf>,
+    /// Read the configuration from this file [default: ./bongsu.toml if it exists]
+    #[arg(long, value_name = "FILE", env = "BONGSU_CONFIG")]
+    config: Option<PathBuf>,
+    /// How many workers, each an event loop on a thread of its own; 0 means one per core [default: 0]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Offer a WebSocket at /echo that sends back what it gets.
+    #[arg(long)]
+    echo: bool,
+    /// How much to log: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// The form of a log line: text or json [default: text]
+    #[arg(long, value_name = "FORM")]
+    log_format: Option<String>,
+    /// Set any key of the configuration; may be given many times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_set)]
+    set: Vec<(String, String)>,
+}
+
+impl Serve {
+    /// Runs the server until it ends.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let usage = |fault| Failure::new(Exit::Usage, fault);
+        let sources = Sources::of_process(self.config.as_deref(), self.flags()).map_err(usage)?;
+        let config = Config::load(&sources).map_err(usage)?;
+        log::start(&config.log)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failure)?;
+        let ended = runtime.block_on(self.serve(config));
+        // After a second signal the server may still hold a thread; it is not waited for.
+        runtime.shutdown_background();
+        ended
+    }
+
+    async fn serve(&self, config: Config) -> Result<(), Failure> {
+        // Before anyone can learn that we run, so that no signal finds us unprepared.
+        let mut signals = Signals::listen().map_err(failure)?;
+        let (echo, banner_wanted) = (config.echo.enabled, config.log.format == LogFormat::Text);
+        let server = Arc::new(Server::start(config).map_err(cannot_serve)?);
+        let addresses = server.addresses();
+        if let Some(path) = &self.ports_file {
+            let unwritten = |error| Failure::new(Exit::Failure, format!("cannot write {}: {error}", path.display()));
+            write_ports_file(path, &addresses).map_err(unwritten)?;
+        }
+        if banner_wanted {
+            say(&banner(&addresses, echo));
+        }
+        info!(http = addresses.http.map(tracing::field::display), "listening");
+        until_ended(server, &mut signals).await
+    }
+
+    /// The flags as settings. The general `--set` comes first, so that a flag of its own outweighs it.
+    fn flags(&self) -> Vec<Flag> {
+        let flag = |name: &str, key: &str, value: &str| Flag { name: name.to_owned(), key: key.to_owned(), value: value.to_owned() };
+        let own = [
+            ("--http", "listen.http", self.http.as_deref()),
+            ("--workers", "workers", self.workers.as_deref()),
+            ("--echo", "echo.enabled", self.echo.then_some("true")),
+            ("--log-level", "log.level", self.log_level.as_deref()),
+            ("--log-format", "log.format", self.log_format.as_deref()),
+        ];
+        let set = self.set.iter().map(|(key, value)| flag("--set", key, value));
+        set.chain(own.into_iter().filter_map(|(name, key, value)| Some(flag(name, key, value?)))).collect()
+    }
+}
+
+/// Waits for the server's end: the first signal begins it, the second does not wait for it.
+async fn until_ended(server: Arc<Server>, signals: &mut Signals) -> Result<(), Failure> {
+    let joined = Arc::clone(&server);
+    let mut ended = tokio::task::spawn_blocking(move || joined.join());
+    for signals_before in 0.. {
+        tokio::select! {
+            ended = &mut ended => return ended.map_err(failure)?.map_err(cannot_serve),
+            signal = signals.next() => match signals_before {
+                0 => {
+                    info!(signal, "stopping: telling every client goodbye");
+                    server.shutdown();
+                }
+                _ => {
+                    warn!(signal, "stopping at once");
+                    return Err(Failure::new(Exit::Failure, "stopped before every client was told goodbye"));
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn parse_set(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in history.publications_max=100")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
+fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
+    let mut ports = serde_json::Map::new();
+    if let Some(http) = addresses.http {
+        ports.insert("http".to_owned(), http.to_string().into());
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    std::fs::write(&beside, format!("{}\n", serde_json::Value::Object(ports)))?;
+    std::fs::rename(&beside, path).inspect_err(|_| _ = std::fs::remove_file(&beside))
+}
+
+/// What a person reads when the server is up: where it is, what to try, and who else can.
+fn banner(addresses: &Addresses, echo: bool) -> String {
+    let mut text = format!("bongsu {}: one channel, every transport\n\n", env!("CARGO_PKG_VERSION"));
+    let Some(http) = addresses.http else { return text };
+    let url = format!("http://{}", reachable(http));
+    let for_clients = if url == DEFAULT_URL { String::new() } else { format!(" --url {url}") };
+    // Writing to a string cannot fail.
+    _ = write!(
+        text,
+        "  HTTP and WebSocket   {url}\n\
+         \n\
+         Try, each in a terminal of its own:\n\
+         \x20 curl -N -H 'Accept: text/event-stream' {url}/channels/chat/lobby\n\
+         \x20 bongsu subscribe{for_clients} chat/lobby\n\
+         \x20 curl -H 'Content-Type: text/plain' -d 'hello' {url}/channels/chat/lobby\n\
+         \n"
+    );
+    if echo {
+        _ = writeln!(text, "/echo is open: a WebSocket there sends back whatever it gets.");
+    }
+    text += if http.ip().is_loopback() {
+        "Everything is open, to this machine only: whoever is on it may publish to and read every channel.\n"
+    } else {
+        "WARNING: everything is open, and not to this machine only: whoever reaches this address may publish to and read\n\
+         every channel.\n"
+    };
+    text + "Ctrl-C stops it."
+}
+
+/// An address that a client on this machine can connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn cannot_serve(fault: ServeFault) -> Failure {
+    let exit = match fault {
+        ServeFault::CannotListen { .. } => Exit::CannotListen,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, fault)
+}
+
+fn failure(error: impl ToString) -> Failure {
+    Failure::new(Exit::Failure, error)
+}
+
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
+const EXAMPLES: &str = "\
+Examples:
+  bongsu serve
+  bongsu serve --http 127.0.0.1:0 --ports-file ports.json
+  bongsu serve --config bongsu.toml --log-level debug
+  bongsu serve --set history.publications_max=100 --set history.age_max=1h
+  BONGSU_LISTEN_HTTP=[::1]:8080 bongsu serve";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_says_what_to_try_and_who_else_can() {
+        let at = |address: &str| Addresses { http: Some(address.parse().expect("an address")) };
+        let usual = banner(&at("127.0.0.1:8080"), false);
+        assert!(usual.contains("  bongsu subscribe chat/lobby\n") && usual.contains("to this machine only:"), "{usual}");
+        let open = banner(&at("0.0.0.0:9000"), true);
+        assert!(open.contains("bongsu subscribe --url http://127.0.0.1:9000 chat/lobby"), "{open}");
+        assert!(open.contains("WARNING") && open.contains("/echo"), "{open}");
+    }
+
+    #[test]
+    fn a_setting_needs_its_equals_sign() {
+        assert_eq!(parse_set("http.hosts = a"), Ok(("http.hosts".to_owned(), "a".to_owned())));
+        assert!(parse_set("workers").is_err());
+    }
+}
