@@ -16,7 +16,10 @@ pub struct Deflater {
 }
 
 impl Deflater {
-    /// A deflater for what was agreed. Without context takeover it may serve any number of connections with the same window.
+    /// A deflater for what was agreed, or for a direction chosen to suit many.
+    ///
+    /// Without context takeover, what it lays may go to every connection that agreed to the same window or a larger one, with
+    /// or without context takeover: agreeing allows a message to refer back, and demands nothing.
     pub fn new(direction: Direction, config: &DeflateConfig) -> Self {
         let window_bits = direction.window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
         let level = Compression::new(u32::from(config.level.clamp(1, 9)));

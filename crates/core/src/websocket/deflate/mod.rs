@@ -26,7 +26,7 @@ pub const WINDOW_BITS_MAX: u8 = 15;
 pub struct DeflateConfig {
     /// Whether to agree at all.
     pub enabled: bool,
-    /// Whether messages may refer back to earlier ones: better compression, some 50 KiB for each inflater and up to 300 KiB for each deflater.
+    /// Whether messages may refer back to earlier ones: better compression, up to 50 KiB for each inflater and some 300 KiB for each deflater.
     pub context_takeover: bool,
     /// The smallest window to compress with, 9 to 15 bits; an offer that wants a smaller one is declined.
     pub window_bits_min: u8,
