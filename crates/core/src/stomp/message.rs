@@ -26,6 +26,11 @@ pub struct MessageForm {
 }
 
 impl MessageForm {
+    /// Whether messages wait for an ACK, so that the session must be told of each and its window obeyed.
+    pub fn is_acknowledged(&self) -> bool {
+        self.acknowledged
+    }
+
     /// Writes a publication. Its `message-id` is its position.
     pub fn write_message(&self, channel: &ChannelName, publication: &Publication, out: &mut BytesMut) {
         let draft = &publication.draft;
@@ -33,7 +38,8 @@ impl MessageForm {
         let mut head = self.begin(channel, publication.position, "", out);
         head.header("content-type", draft.content_type.as_str());
         head.number("content-length", draft.data.len());
-        head.plain("time", |out| out.put_slice(&timestamp(publication.time_ms)));
+        let time = timestamp(publication.time_ms);
+        head.header("time", std::str::from_utf8(&time).expect("a timestamp is ASCII"));
         if let Some(key) = &draft.key {
             head.header("key", key);
         }

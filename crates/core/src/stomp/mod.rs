@@ -35,6 +35,9 @@ pub enum Version {
     V1_2,
 }
 
+/// What a side sends when it has no frame to send and a heart-beat is due.
+pub const HEART_BEAT: &[u8] = b"\n";
+
 /// The bounds on what one client may send and keep open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StompLimits {

@@ -14,6 +14,7 @@ use super::message::MessageForm;
 use super::subscription::{AckMode, MessageId, SubscribeRequest, Subscription, SubscriptionKey, not_in_flight};
 use super::transaction::{Answer, Transactions};
 use super::{StompLimits, Version};
+use crate::disconnect::Goodbye;
 use crate::name::ChannelName;
 use crate::position::Position;
 use crate::publication::Draft;
@@ -202,6 +203,23 @@ impl StompSession {
     /// Ends the session because nothing came for longer than was agreed.
     pub fn handle_silence(&mut self, expect_ms: u64) {
         self.fail(&StompFault::HeartBeatMissed { expect_ms }, None);
+    }
+
+    /// Ends the session on the server's side: STOMP has only ERROR to say it with. `reconnect-ms` tells when to come back.
+    pub fn goodbye(&mut self, goodbye: &Goodbye, reconnect_ms: u64) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        let version = self.version().unwrap_or(Version::V1_0);
+        self.reply(version, FrameCommand::Error, |mut head| {
+            head.header("message", &goodbye.reason);
+            head.number("code", goodbye.code.into());
+            if goodbye.reconnect {
+                head.number("reconnect-ms", usize::try_from(reconnect_ms).unwrap_or(usize::MAX));
+            }
+            head.body(b"");
+        });
+        self.end();
     }
 
     /// How many messages the client has refused so far.

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::session::{Receipt, SubscriptionNumber};
 use super::*;
+use crate::disconnect::Goodbye;
 use crate::name::ChannelName;
 use crate::position::{Cursor, Epoch, Position};
 use crate::publication::{ContentType, Draft, Publication};
@@ -450,11 +451,20 @@ fn an_error_quotes_the_frame_without_the_passcode() {
     assert_eq!(
         String::from_utf8_lossy(&error),
         "ERROR\nmessage:supported protocol versions are 1.2\ncode:version-not-supported\nversion:1.2\n\
-         content-type:text/plain\ncontent-length:127\n\n\
+         content-type:text/plain\ncontent-length:109\n\n\
          supported protocol versions are 1.2\n\nThe frame:\n-----\nCONNECT\naccept-version:1.1\nlogin:me\npasscode:…\n-----\n\0"
     );
     assert_eq!(session.poll(&mut buffer), Some(Action::Close));
     assert_eq!(session.poll(&mut buffer), None);
+}
+
+#[test]
+fn a_goodbye_is_an_error_that_says_when_to_come_back() {
+    let mut session = StompSession::new(limits(), &Version::ALL, OFFER);
+    session.goodbye(&Goodbye::new(1001, "going", true), 250);
+    let Some(Action::Reply(error)) = session.poll(&mut BytesMut::new()) else { panic!("no reply") };
+    assert_eq!(String::from_utf8_lossy(&error), "ERROR\nmessage:going\ncode:1001\nreconnect-ms:250\n\n\0");
+    assert_eq!(session.poll(&mut BytesMut::new()), Some(Action::Close));
 }
 
 #[test]
@@ -475,7 +485,7 @@ fn a_send_keeps_type_key_and_own_headers() {
 }
 
 fn form(version: Version, acknowledged: bool) -> MessageForm {
-    let prefix = super::destination::Prefix::Topic;
+    let prefix = destination::Prefix::Topic;
     MessageForm { version, subscription: Some("s:0".into()), prefix, acknowledged }
 }
 
@@ -506,7 +516,7 @@ fn a_gap_is_a_message_that_any_client_sees() {
     assert_eq!(
         String::from_utf8_lossy(&out),
         "MESSAGE\nsubscription:s\\c0\nmessage-id:00000000001-42-gap\ndestination:/topic/chat/lobby\nposition:00000000001-42\n\
-         gap:epoch\ncontent-type:application/json\ncontent-length:60\n\n\
+         gap:epoch\ncontent-type:application/json\ncontent-length:59\n\n\
          {\"asked\":\"e-1\",\"resumed\":\"00000000001-42\",\"reason\":\"epoch\"}\0"
     );
 }
