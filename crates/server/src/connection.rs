@@ -26,6 +26,8 @@ pub struct Connection {
     pub(crate) due_ms: u64,
     /// When its entry in the timing wheel comes up.
     pub(crate) armed_ms: u64,
+    /// Whether a part of a request's head is there, and the time for the rest runs.
+    pub(crate) in_head: bool,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -87,6 +89,7 @@ impl Connection {
             unread: BytesMut::new(),
             due_ms: u64::MAX,
             armed_ms: u64::MAX,
+            in_head: false,
             reader: None,
         }
     }

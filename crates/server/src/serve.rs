@@ -141,24 +141,21 @@ async fn work(worker: &WorkerRef, listener: Option<tokio::net::TcpListener>, mut
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let accepting = listener.map(|listener| tokio::task::spawn_local(accept(WorkerRef::clone(worker), listener)));
+    let mut leaving = false;
     loop {
         tokio::select! {
-            _ = ticks.tick() => {
-                let mut worker = worker.borrow_mut();
-                worker.tick();
-                if worker.leaving.is_some() && worker.is_alone() {
-                    return;
-                }
-            }
-            // A server that was dropped has nobody left who could stop it.
-            _ = stop.changed() => {
+            _ = ticks.tick() => worker.borrow_mut().tick(),
+            // An error means that the server was dropped, and with it whoever could stop it.
+            _ = stop.changed(), if !leaving => {
+                leaving = true;
                 if let Some(accepting) = &accepting {
                     accepting.abort();
                 }
                 worker.borrow_mut().leave();
-                stop = watch::channel(false).1;
-                std::future::pending::<()>().now_or_tick(&mut ticks).await;
             }
+        }
+        if leaving && worker.borrow().is_alone() {
+            return;
         }
     }
 }

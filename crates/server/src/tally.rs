@@ -13,11 +13,12 @@ pub(crate) struct Tallies {
     reported: [Tally; Encoding::COUNT],
     tape_bytes: i64,
     outbox_bytes: i64,
+    subscriptions: i64,
 }
 
 impl Default for Tallies {
     fn default() -> Self {
-        Self { reported: [Tally::default(); Encoding::COUNT], tape_bytes: 0, outbox_bytes: 0 }
+        Self { reported: [Tally::default(); Encoding::COUNT], tape_bytes: 0, outbox_bytes: 0, subscriptions: 0 }
     }
 }
 
@@ -36,6 +37,8 @@ impl Tallies {
                 }
             }
         }
+        let subscriptions = hub.subscriptions() as i64;
+        metrics.subscriptions_changed(subscriptions - std::mem::replace(&mut self.subscriptions, subscriptions));
         let (tape_bytes, outbox_bytes) = (hub.tapes_bytes() as i64, hub.outbox_bytes() as i64);
         metrics.tape_bytes_changed(tape_bytes - std::mem::replace(&mut self.tape_bytes, tape_bytes));
         metrics.outbox_bytes_changed(outbox_bytes - std::mem::replace(&mut self.outbox_bytes, outbox_bytes));

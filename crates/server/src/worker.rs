@@ -289,16 +289,22 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
             Phase::Closing(_) => connection.link.shut_write(),
-            _ if connection.reader.is_none() => {
-                let mut input = std::mem::take(&mut connection.unread);
-                let generation = connection.generation;
-                self.on_input(key, &mut input);
-                self.keep_unread(key, generation, &mut input);
-                if !self.is_stalled(key) {
-                    self.read_on(key);
-                }
-            }
+            _ if connection.reader.is_none() => self.resume(key),
             _ => (),
+        }
+    }
+
+    /// Acts on what was read while it could not be acted on, and reads on.
+    pub(crate) fn resume(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let mut input = std::mem::take(&mut connection.unread);
+        let generation = connection.generation;
+        if !input.is_empty() {
+            self.on_input(key, &mut input);
+            self.keep_unread(key, generation, &mut input);
+        }
+        if !self.is_stalled(key) {
+            self.read_on(key);
         }
     }
 
@@ -383,14 +389,9 @@ impl Worker {
     pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
         self.stop_waiting(key);
         let Some(connection) = self.hub.remove(key) else { return };
-        self.subscriptions_of(&connection.phase).map_or((), |count| self.metrics.subscriptions_changed(-(count as i64)));
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);
         }
-    }
-
-    fn subscriptions_of(&self, _phase: &Phase) -> Option<usize> {
-        None
     }
 
     /// A connection carries publications in another way from now on.
@@ -427,7 +428,9 @@ impl Worker {
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.take_due(now_ms, &mut due);
         for entry in due.drain(..) {
-            let Some(connection) = self.hub.sink(entry.key).filter(|connection| connection.generation == entry.generation) else { continue };
+            let Some(connection) = self.hub.sink(entry.key).filter(|connection| connection.generation == entry.generation) else {
+                continue;
+            };
             connection.armed_ms = u64::MAX;
             match connection.due_ms {
                 u64::MAX => (),

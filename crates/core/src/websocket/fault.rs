@@ -84,6 +84,30 @@ pub enum WebSocketFault {
 }
 
 impl WebSocketFault {
+    /// The fault's name, for logs and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::UnmaskedFrame => "unmasked-frame",
+            Self::MaskedFrame => "masked-frame",
+            Self::ReservedBits => "reserved-bits",
+            Self::ReservedOpcode { .. } => "reserved-opcode",
+            Self::FragmentedControl => "fragmented-control",
+            Self::ControlTooLong => "control-too-long",
+            Self::UnexpectedContinuation => "unexpected-continuation",
+            Self::ExpectedContinuation => "expected-continuation",
+            Self::InvalidUtf8 => "invalid-utf8",
+            Self::BadCloseCode { .. } => "bad-close-code",
+            Self::BadClosePayload => "bad-close-payload",
+            Self::NonMinimalLength => "non-minimal-length",
+            Self::LengthTopBit => "length-top-bit",
+            Self::FrameTooLarge { .. } => "frame-too-large",
+            Self::MessageTooLarge { .. } => "message-too-large",
+            Self::InflatedTooLarge { .. } => "inflated-too-large",
+            Self::CorruptDeflate => "corrupt-deflate",
+            Self::TooManyFragments { .. } => "too-many-fragments",
+        }
+    }
+
     /// The close code that the peer is told. RFC 6455, 7.4.1.
     pub fn close_code(&self) -> u16 {
         match self {

@@ -50,10 +50,8 @@ impl Engine {
     ) -> Self {
         let share = |max: usize| max.div_ceil(SHARDS);
         let limits = DirectoryLimits { channels_max: share(limits.channels_max), forgotten_max: share(limits.forgotten_max), ..limits };
-        let shard = |_| Shard {
-            directory: Mutex::new(Directory::new(secret, limits, Arc::clone(&rules))),
-            retained_bytes: AtomicUsize::new(0),
-        };
+        let shard =
+            |_| Shard { directory: Mutex::new(Directory::new(secret, limits, Arc::clone(&rules))), retained_bytes: AtomicUsize::new(0) };
         let inboxes = (0..workers).map(|_| Inbox::default()).collect();
         Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new(), inboxes, clock, total_bytes_max }
     }

@@ -252,7 +252,11 @@ impl Worker {
             }
             (Resource::Health, _) => self.answer(key, &exchange, self.health()),
             (Resource::Index, _) => {
-                self.answer(key, &exchange, Response::new(200).header("cache-control", "no-store").body("text/plain; charset=utf-8", INDEX));
+                self.answer(
+                    key,
+                    &exchange,
+                    Response::new(200).header("cache-control", "no-store").body("text/plain; charset=utf-8", INDEX),
+                );
             }
         }
     }
@@ -300,9 +304,7 @@ impl Resource {
 
 fn find(path: &str, echo: bool) -> Result<Resource, Problem> {
     if let Some(name) = path.strip_prefix("/channels/") {
-        return ChannelName::from_bytes(&decode(name))
-            .map(Resource::Channel)
-            .map_err(|fault| Problem::new(400, "invalid-channel", fault));
+        return ChannelName::from_bytes(&decode(name)).map(Resource::Channel).map_err(|fault| Problem::new(400, "invalid-channel", fault));
     }
     match path {
         "/subscribe" => Ok(Resource::Subscribe),
@@ -313,7 +315,11 @@ fn find(path: &str, echo: bool) -> Result<Resource, Problem> {
         "/echo" if echo => Ok(Resource::Echo),
         "/echo" => Err(Problem::new(404, "no-echo", "the echo is off; start the server with --echo")),
         "/channels" => Err(Problem::new(404, "not-found", "name a channel: /channels/chat/lobby")),
-        _ => Err(Problem::new(404, "not-found", "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /metrics and /health")),
+        _ => Err(Problem::new(
+            404,
+            "not-found",
+            "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /metrics and /health",
+        )),
     }
 }
 

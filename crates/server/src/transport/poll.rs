@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bongsu_core::hub::SubscriberKey;
 use bongsu_core::limits::PageLimits;
 use bongsu_core::page::{PageGaps, write_page};
-use bongsu_core::{ChannelName, Composite, Gap, Offset, Position, Publication, Start};
+use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
 use bytes::{Bytes, BytesMut};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -17,7 +17,7 @@ use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
 use crate::http::{Problem, Request, Response};
-use crate::metrics::TransportKind;
+use crate::metrics::{Route, TransportKind};
 use crate::worker::Worker;
 
 /// What a poll is answered with.
@@ -75,7 +75,11 @@ impl Worker {
             return Err(Problem::new(400, "too-many-channels-asked", format!("a request may name {max} channels")));
         }
         if let Some(reserved) = channels.iter().find(|channel| channel.is_reserved()) {
-            return Err(Problem::new(403, "reserved-channel", format!("{reserved} is the server's own, and there is nothing to read in it yet")));
+            return Err(Problem::new(
+                403,
+                "reserved-channel",
+                format!("{reserved} is the server's own, and there is nothing to read in it yet"),
+            ));
         }
         let query = Query::read(request)?;
         // One channel is read by its own plain cursor, however it was named.
@@ -181,11 +185,15 @@ impl Worker {
     }
 
     fn answer_shared(&mut self, key: SubscriberKey, (bytes, count): (Bytes, u64)) {
-        self.metrics.request(crate::metrics::Route::Channel, 200);
+        self.metrics.request(Route::Channel, 200);
         self.metrics.deliveries(TransportKind::LongPoll, count);
         self.metrics.delivery_bytes(TransportKind::LongPoll, bytes.len() as u64);
-        self.next_request(key);
+        let idle_ms = self.shared.config.http.idle_timeout.as_millis();
+        self.set_phase(key, Phase::Head);
+        self.become_kind(key, TransportKind::Http);
+        self.arm(key, self.now_ms() + idle_ms);
         self.send(key, bytes);
+        self.resume(key);
     }
 
     /// Answers one who waited in a way of its own, such as on several channels: from history, as if it asked again.
@@ -201,6 +209,7 @@ impl Worker {
         };
         let framing = Framing { channels: &channels, composite: waiting.composite, wait_query: waiting.wait_query };
         self.answer_page(key, &waiting.exchange, &framing, &page, None, TransportKind::LongPoll);
+        self.resume(key);
     }
 
     /// The wait is over and nothing came.
@@ -211,6 +220,7 @@ impl Worker {
         let framing = Framing { channels: &channels, composite: waiting.composite, wait_query: waiting.wait_query };
         let response = nothing(&framing, &cursors);
         self.answer(key, &waiting.exchange, response);
+        self.resume(key);
     }
 
     /// What a long poll is told when the server goes away: nothing came, and its cursor.
@@ -315,17 +325,6 @@ impl Worker {
         let more = publications.last().is_some_and(|last| last.position.offset > cursor.offset);
         Page { publications: taken, gaps: Vec::new(), cursors: vec![cursor], more }
     }
-
-    fn next_request(&mut self, key: SubscriberKey) {
-        let idle_ms = self.shared.config.http.idle_timeout.as_millis();
-        self.set_phase(key, Phase::Head);
-        self.become_kind(key, TransportKind::Http);
-        self.arm(key, self.now_ms() + idle_ms);
-        // A request that was sent ahead is served once this answer is out.
-        if self.hub.sink(key).is_some_and(|connection| !connection.unread.is_empty()) {
-            self.serve_ahead(key);
-        }
-    }
 }
 
 impl Page {
@@ -417,12 +416,13 @@ fn is_after(request: &Request) -> bool {
 }
 
 impl Exchange {
+    /// That of most requests.
+    fn usual() -> Self {
+        Self { route: Route::Channel, head_only: false, keep_alive: true, http10: false, origin: None }
+    }
+
     /// Whether its answer is the same as that of most others.
     fn is_usual(&self) -> bool {
         self.keep_alive && !self.head_only && !self.http10 && self.origin.is_none()
     }
 }
-
-/// The offset past which nothing was announced.
-#[allow(dead_code)]
-const END: Offset = Offset::MAX;

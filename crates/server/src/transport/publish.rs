@@ -16,9 +16,8 @@ use crate::worker::Worker;
 impl Worker {
     /// `POST /channels/{name}`: publishes the body as it is.
     pub(crate) fn publish_body(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, channel: &ChannelName, body: Bytes) {
-        let published = draft_of(request, body).and_then(|(draft, idempotency)| {
-            self.publish(TransportKind::Http, channel, draft, idempotency).map_err(publish_problem)
-        });
+        let published = draft_of(request, body)
+            .and_then(|(draft, idempotency)| self.publish(TransportKind::Http, channel, draft, idempotency).map_err(publish_problem));
         match published {
             Ok(position) => {
                 let position = position.to_string();

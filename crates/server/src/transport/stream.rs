@@ -13,7 +13,6 @@ use super::poll::composite_of;
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::Response;
 use crate::http::negotiate::Wanted;
-use crate::metrics::CloseReason;
 use crate::tally::kind_of;
 use crate::worker::Worker;
 
@@ -155,6 +154,3 @@ impl Worker {
         }
     }
 }
-
-#[allow(dead_code)]
-const UNUSED: Option<CloseReason> = None;

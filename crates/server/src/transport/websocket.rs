@@ -109,7 +109,8 @@ impl Worker {
         let offered = request.header_all("sec-websocket-protocol");
         let chosen = handshake::choose_subprotocol(offered, supported);
         if chosen.is_none() && !supported.is_empty() && request.header("sec-websocket-protocol").is_some() {
-            let detail = format!("none of the subprotocols offered is spoken here; offer {}, or none for plain payloads", supported.join(", "));
+            let detail =
+                format!("none of the subprotocols offered is spoken here; offer {}, or none for plain payloads", supported.join(", "));
             return Err(Problem::new(400, "unknown-subprotocol", detail));
         }
         Ok(chosen)
@@ -240,13 +241,16 @@ impl Worker {
     ) {
         let max = self.shared.config.websocket.subscriptions_max;
         let refusal = match self.followed(key) {
-            Some(followed) if followed.iter().any(|followed| followed.name == *channel) => {
-                Some(("already-subscribed", format!("{channel} is already followed on this connection; unsubscribe first to start elsewhere")))
-            }
+            Some(followed) if followed.iter().any(|followed| followed.name == *channel) => Some((
+                "already-subscribed",
+                format!("{channel} is already followed on this connection; unsubscribe first to start elsewhere"),
+            )),
             Some(followed) if followed.len() >= max => {
                 Some(("too-many-subscriptions", format!("a connection may follow {max} channels; unsubscribe from one, or open another")))
             }
-            _ if channel.is_reserved() => Some(("reserved-channel", publish_problem(bongsu_core::directory::PublishFault::Reserved).detail)),
+            _ if channel.is_reserved() => {
+                Some(("reserved-channel", publish_problem(bongsu_core::directory::PublishFault::Reserved).detail))
+            }
             _ => None,
         };
         if let Some((code, message)) = refusal {
