@@ -4,9 +4,14 @@ import itertools
 
 import pytest
 
-from harness import ORDINARY, Server
+from harness import BINARY, ORDINARY, Server
 from http_client import publish
 from subscribers import Native
+
+
+def pytest_sessionstart():
+    if not BINARY.exists():
+        pytest.exit(f"there is no {BINARY}: `cargo build` makes it, BONGSU_BIN names another", returncode=3)
 
 
 @pytest.fixture(scope="session")

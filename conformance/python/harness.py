@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("BONGSU_BIN", REPOSITORY / "target" / "debug" / "bongsu")).resolve()
 
 # Every wait of these suites ends by itself, with a failure that says what was waited for.
-PATIENCE = 20.0
+PATIENCE = float(os.environ.get("BONGSU_PATIENCE_SECONDS", 20))
 # A server outlives no test run, even one that was killed: `timeout` ends it.
 LIFETIME_SECONDS = 600
 

@@ -83,31 +83,50 @@ def sse_block(fields):
 def multipart_records(reader, content_type):
     """RFC 2046 parts. A publication's part has its position in a header; the opening cursor and a gap are told likewise."""
     delimiter = b"--" + content_type.split("boundary=", 1)[1].split(";")[0].strip().strip('"').encode()
-    line = next_line(reader, delimiter)
-    while line and not line.startswith(delimiter + b"--"):
+    ahead = Ahead(reader)
+    while True:
+        before = ahead.until(delimiter)
+        assert not before.strip(), f"neither part nor delimiter: {before!r}"
+        if ahead.exactly(2) == b"--":
+            return
         headers = {}
-        while field_line := reader.readline().strip():
-            name, _, value = field_line.decode().partition(":")
+        while line := ahead.until(b"\r\n"):
+            name, _, value = line.decode().partition(":")
             headers[name.strip().lower()] = value.strip()
         if "content-length" in headers:
-            body = reader.read(int(headers["content-length"]))
-            line = next_line(reader, delimiter)
+            yield part_record(headers, ahead.exactly(int(headers["content-length"])))
         else:
-            body, line = body_until(reader, delimiter)
-        yield part_record(headers, body)
+            body = ahead.until(b"\r\n" + delimiter)
+            ahead.give_back(delimiter)
+            yield part_record(headers, body)
 
 
-def next_line(reader, delimiter):
-    while (line := reader.readline()) and not line.startswith(delimiter):
-        assert not line.strip(), f"neither part nor delimiter: {line!r}"
-    return line
+class Ahead:
+    """Reads up to a mark as soon as the mark is there, and not a byte later: a stream may pause anywhere."""
 
+    def __init__(self, reader):
+        self.reader, self.buffer = reader, b""
 
-def body_until(reader, delimiter):
-    lines = []
-    while (line := reader.readline()) and not line.startswith(delimiter):
-        lines.append(line)
-    return b"".join(lines).removesuffix(b"\r\n"), line
+    def until(self, mark):
+        while mark not in self.buffer:
+            self.fill()
+        found, _, self.buffer = self.buffer.partition(mark)
+        return found
+
+    def exactly(self, count):
+        while len(self.buffer) < count:
+            self.fill()
+        found, self.buffer = self.buffer[:count], self.buffer[count:]
+        return found
+
+    def give_back(self, data):
+        self.buffer = data + self.buffer
+
+    def fill(self):
+        chunk = self.reader.read1(65536)
+        if not chunk:
+            raise EOFError(f"the stream ended within a part: {self.buffer[-200:]!r}")
+        self.buffer += chunk
 
 
 def part_record(headers, body):
@@ -288,10 +307,10 @@ class Plain(Subscriber):
 
 
 def open_websocket(server, path, subprotocols=None, **options):
-    """A WebSocket by the `websockets` library, small in what it holds back."""
+    """A WebSocket by the `websockets` library, `legacy` in that it may be opened outside a `with`."""
     return connect(
         server.ws(path), subprotocols=subprotocols, proxy=None, compression=None, max_size=None, open_timeout=PATIENCE,
-        close_timeout=5, **options,
+        close_timeout=5, legacy=True, **options,
     )
 
 
