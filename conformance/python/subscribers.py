@@ -130,16 +130,13 @@ class Ahead:
 
 
 def part_record(headers, body):
+    if headers.get("content-transfer-encoding", "").lower() == "base64":
+        body = base64.b64decode(body)
     if position := headers.get("bongsu-position"):
-        textual = headers.get("content-type", "text/plain").startswith("text/")
-        return Record("publication", position, body.decode() if textual else body, type=headers.get("content-type"))
-    if "bongsu-gap" in headers:
-        gap = json.loads(headers["bongsu-gap"])
-        return Record("gap", gap["resumed"], gap=gap)
-    told = json.loads(body) if body.strip().startswith(b"{") else {}
-    if "gap" in told or "bye" in told:
-        return record_of(told)
-    return Record("cursor", headers.get("bongsu-cursor") or told.get("cursor"), whole=told)
+        kind = headers.get("content-type", "text/plain")
+        data = body.decode() if kind.startswith("text/plain") else body
+        return Record("publication", position, data, type=kind, whole={"cursor": headers.get("bongsu-cursor")})
+    return record_of(json.loads(body) if body.strip() else {"cursor": headers["bongsu-cursor"]})
 
 
 class Subscriber:
@@ -309,8 +306,8 @@ class Plain(Subscriber):
 def open_websocket(server, path, subprotocols=None, **options):
     """A WebSocket by the `websockets` library, `legacy` in that it may be opened outside a `with`."""
     return connect(
-        server.ws(path), subprotocols=subprotocols, proxy=None, compression=None, max_size=None, open_timeout=PATIENCE,
-        close_timeout=5, legacy=True, **options,
+        server.ws(path), subprotocols=subprotocols, proxy=None, compression=None, max_size=None, max_queue=None,
+        open_timeout=PATIENCE, close_timeout=5, legacy=True, **options,
     )
 
 
