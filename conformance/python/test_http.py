@@ -1,16 +1,17 @@
 """The HTTP face beside delivery: publishing, pages, validators, waits, cross-origin reading, problem documents."""
 
 import http.client
+import io
 import json
 import time
 from urllib.parse import urljoin
 
 import pytest
 
-from harness import FOREIGN_ORIGIN, LISTED_ORIGIN, PATIENCE
+from harness import FOREIGN_ORIGIN, LISTED_ORIGIN, PATIENCE, Server
 from http_client import (CURSOR, assert_problem, channel_path, epoch_of, get, moved, offset_of, publish, publish_many, read_answer,
                          request)
-from subscribers import Native, Ndjson, Sse
+from subscribers import Multipart, Native, Ndjson, Sse
 
 
 def test_publish_counts_offsets_without_holes(server, channel):
@@ -188,6 +189,25 @@ def test_streams_say_that_nobody_may_hold_them_back(server, channel):
         assert response.getheader("X-Accel-Buffering") == "no"
         response.close()
         connection.close()
+
+
+@pytest.mark.parametrize("transport", [Ndjson, Multipart, Sse])
+def test_a_silent_stream_shows_that_it_is_alive(channel, transport):
+    """Proxies cut what is silent; and what keeps them from it is no record that a reader could mistake."""
+    with Server({"http": {"heartbeat": "200ms"}}) as server, transport(server, channel) as stream:
+        collected = b""
+        # The opening, and then what comes without anybody having published.
+        for _ in range(4):
+            chunk = stream.response.read1(65536)
+            assert chunk, "the stream ended"
+            collected += chunk
+        publish(server, channel, "at last")
+        while b"at last" not in collected:
+            collected += stream.response.read1(65536)
+        stream.response = io.BytesIO(collected + b"\r\n\r\n")
+        stream.records = stream.parse()
+        stream.opened()
+        assert stream.take().data == "at last"
 
 
 def test_sse_can_put_the_json_form_in_data(server, channel):
