@@ -1,0 +1,18 @@
+//! The client: the far end of every transport, and above them a subscriber that resumes and a publisher that retries.
+
+pub mod backoff;
+pub mod continuity;
+pub mod event;
+pub mod event_source;
+pub mod fault;
+mod http;
+mod lines;
+pub mod long_poll;
+mod page;
+pub mod poll;
+pub mod record;
+pub mod sse;
+pub mod stream;
+pub mod target;
+
+pub use self::http::Limits;

@@ -1,0 +1,83 @@
+//! Streaming: one answer that goes on, a JSON line for each record.
+
+use bongsu_core::{ChannelName, Start};
+use http::header;
+use hyper::body::Incoming;
+
+use super::event::Event;
+use super::fault::ClientFault;
+use super::http::{Http, Limits, header_text, next_chunk, set};
+use super::lines::Lines;
+use super::record::{self, Record};
+use super::target::{Target, add_start};
+
+/// A subscriber to an NDJSON stream.
+#[derive(Debug)]
+pub struct Stream {
+    /// Kept because the connection lives as long as its sender.
+    _http: Http,
+    body: Incoming,
+    lines: Lines,
+    only: ChannelName,
+    limits: Limits,
+}
+
+impl Stream {
+    /// Asks for the stream and waits for the head of the answer.
+    pub async fn open(target: &Target, channel: &ChannelName, start: &Start, limits: Limits) -> Result<Self, ClientFault> {
+        let (http, body) = open(target, channel, start, "application/x-ndjson", limits).await?;
+        Ok(Self { _http: http, body, lines: Lines::new(limits.record_bytes_max), only: channel.clone(), limits })
+    }
+
+    /// The next event, or nothing once the server ended the stream.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientFault> {
+        loop {
+            if let Some(line) = self.lines.take()? {
+                return read_line(&line, &self.only).map(Some);
+            }
+            match next_chunk(&mut self.body, self.limits.silence_max).await? {
+                Some(chunk) => self.lines.push(&chunk),
+                None if self.lines.is_unfinished() => return Err(ClientFault::broken("the stream ended in mid-line")),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+fn read_line(line: &[u8], only: &ChannelName) -> Result<Event, ClientFault> {
+    // An empty line keeps proxies from cutting.
+    if line.trim_ascii().is_empty() {
+        return Ok(Event::Heartbeat);
+    }
+    match record::read(line, Some(only))? {
+        Record::Event(event) => Ok(event),
+        Record::Error { code, message, .. } => Err(ClientFault::Told { code, message }),
+        Record::Done { .. } => Ok(Event::Heartbeat),
+    }
+}
+
+/// Asks for an answer that goes on, of one media type, and sees that it is of that type.
+pub(crate) async fn open(
+    target: &Target,
+    channel: &ChannelName,
+    start: &Start,
+    accept: &str,
+    limits: Limits,
+) -> Result<(Http, Incoming), ClientFault> {
+    let mut path = target.channel_path(channel);
+    add_start(&mut path, start);
+    open_path(target, &path, accept, limits).await
+}
+
+/// The same where the whole address is given.
+pub(crate) async fn open_path(target: &Target, path: &str, accept: &str, limits: Limits) -> Result<(Http, Incoming), ClientFault> {
+    let mut http = Http::new(target, limits);
+    let mut request = http.get(path);
+    set(&mut request, header::ACCEPT, accept);
+    let response = http.send(request, std::time::Duration::ZERO).await?;
+    let kind = header_text(response.headers(), "content-type").unwrap_or_default();
+    if !kind.starts_with(accept) {
+        return Err(ClientFault::contract(format!("asked for {accept} and got {} {kind:?}", response.status())));
+    }
+    Ok((http, response.into_body()))
+}
