@@ -6,6 +6,7 @@ pub mod name;
 pub mod position;
 pub mod publication;
 pub mod start;
+pub mod websocket;
 
 pub use name::{ChannelName, NameFault};
 pub use position::{Cursor, CursorFault, Epoch, Offset, Position};
