@@ -51,6 +51,7 @@ impl Continuity {
             Event::Started { cursor, .. } => self.started(cursor),
             Event::Gap(gap) => self.gap(gap),
             Event::Publication(published) => self.publication(&published.position)?,
+            Event::CaughtUp { cursor, .. } => self.caught_up(cursor)?,
             Event::Bye(_) | Event::Heartbeat => (),
         }
         Ok(())
@@ -59,7 +60,7 @@ impl Continuity {
     fn started(&mut self, cursor: &Cursor) {
         // A gap follows the first record; until it does, what was asked for stays what a reconnect asks for.
         if let Start::After(asked) = &self.start
-            && asked != cursor
+            && split(asked) != split(cursor)
         {
             self.gap_owed = Some(asked.clone());
         }
@@ -69,6 +70,14 @@ impl Continuity {
     fn gap(&mut self, gap: &GapNotice) {
         self.gap_owed = None;
         self.start = Start::After(gap.resumed.clone());
+    }
+
+    fn caught_up(&self, cursor: &Cursor) -> Result<(), ClientFault> {
+        match (&self.gap_owed, self.cursor()) {
+            (None, Some(last)) if split(last) == split(cursor) => Ok(()),
+            (Some(asked), _) => Err(self.hole(asked, cursor)),
+            (None, last) => Err(self.hole(last.unwrap_or(cursor), cursor)),
+        }
     }
 
     fn publication(&mut self, position: &Cursor) -> Result<(), ClientFault> {
@@ -129,11 +138,12 @@ mod tests {
         Cursor::parse(text).expect("a cursor")
     }
 
-    /// `s` started, `g` gap, else a publication.
+    /// `s` started, `c` caught up, `g` gap, else a publication.
     fn run(start: Start, script: &[&str]) -> Result<String, ClientFault> {
         let mut continuity = Continuity::new(channel(), start);
         for word in script {
             let event = match word.split_once(' ') {
+                Some(("c", at)) => Event::CaughtUp { channel: channel(), cursor: cursor(at) },
                 Some(("s", at)) => Event::Started { channel: channel(), cursor: cursor(at) },
                 Some((_, at)) => {
                     Event::Gap(Box::new(GapNotice { channel: channel(), asked: String::new(), resumed: cursor(at), reason: "new".into() }))
@@ -143,7 +153,7 @@ mod tests {
                     position: cursor(word),
                     data: bytes::Bytes::new(),
                     content_type: bongsu_core::ContentType::Text,
-                    time_ms: None,
+                    time: None,
                     key: None,
                     headers: Vec::new(),
                 })),
@@ -156,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_follows_without_a_hole_is_accepted() {
-        assert_eq!(run(Start::Live, &["s e-7", "e-8", "e-9"]).expect("in order"), "e-9");
+        assert_eq!(run(Start::Live, &["s e-7", "c e-7", "e-8", "e-9", "c e-9"]).expect("in order"), "e-9");
         assert_eq!(run(Start::After(cursor("e-7")), &["s e-7", "e-8", "s e-8", "e-9"]).expect("in order"), "e-9");
         assert_eq!(run(Start::After(cursor("e-7")), &["s f-3", "g f-3", "f-4"]).expect("a gap was said"), "f-4");
         assert_eq!(run(Start::Live, &["s e-7", "e-8", "g e-20", "e-21"]).expect("a gap was said"), "e-21");
@@ -169,6 +179,7 @@ mod tests {
         assert!(matches!(run(Start::Live, &["s e-7", "e-8", "e-8"]), Err(ClientFault::Duplicate { .. })));
         assert!(matches!(run(Start::Live, &["s e-7", "e-7"]), Err(ClientFault::Duplicate { .. })));
         assert!(matches!(run(Start::After(cursor("e-7")), &["s e-9", "e-10"]), Err(ClientFault::Hole { .. })));
+        assert!(matches!(run(Start::Live, &["s e-7", "c e-9"]), Err(ClientFault::Hole { .. })));
         assert!(matches!(run(Start::Live, &["e-1"]), Err(ClientFault::Contract(_))));
     }
 

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::native::with_data;
+
 /// One thing that a server said on a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -21,6 +23,13 @@ pub enum Event {
     Publication(Box<Published>),
     /// Something may have been missed; delivery goes on after `resumed`.
     Gap(Box<GapNotice>),
+    /// Everything up to this cursor has been delivered; also a sign of life.
+    CaughtUp {
+        /// The channel.
+        channel: ChannelName,
+        /// The last publication's place.
+        cursor: Cursor,
+    },
     /// The server says goodbye and will close.
     Bye(Bye),
     /// A sign of life without content.
@@ -38,8 +47,8 @@ pub struct Published {
     pub data: Bytes,
     /// What the payload is.
     pub content_type: ContentType,
-    /// When the server ordered it, in milliseconds since the Unix epoch, if it said so.
-    pub time_ms: Option<u64>,
+    /// When the server ordered it, in RFC 3339, if it said so.
+    pub time: Option<String>,
     /// What it is about.
     pub key: Option<String>,
     /// The publisher's own headers.
@@ -60,14 +69,16 @@ pub struct GapNotice {
 }
 
 /// A goodbye: why the server closes and when to come back.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bye {
     /// The close code, by which programs tell goodbyes apart.
     pub code: u16,
     /// The reason in words.
     pub reason: String,
-    /// How long to stay away; nothing if the server leaves it to the client.
+    /// How long to stay away, if the server said so.
     pub reconnect_ms: Option<u64>,
+    /// Whether to come back at all: what was wrong would be wrong again, or not.
+    pub come_back: bool,
 }
 
 impl Event {
@@ -99,8 +110,8 @@ impl Published {
         if self.content_type != ContentType::Text {
             form.insert("type".into(), self.content_type.as_str().into());
         }
-        if let Some(time_ms) = self.time_ms {
-            form.insert("time".into(), time_ms.into());
+        if let Some(time) = &self.time {
+            form.insert("time".into(), time.as_str().into());
         }
         if let Some(key) = &self.key {
             form.insert("key".into(), key.as_str().into());
@@ -113,13 +124,7 @@ impl Published {
         if data.base64 {
             form.insert("base64".into(), true.into());
         }
-        // The value of `data` goes in as it is: reading and writing it again would change the digits of its numbers.
-        let mut line = Value::from(form).to_string();
-        line.truncate(line.len() - 1);
-        line.push_str(",\"data\":");
-        line.push_str(&data.text);
-        line.push('}');
-        line
+        with_data(form, &data.text)
     }
 }
 
@@ -168,7 +173,7 @@ mod tests {
             position: Cursor::parse("e-1").expect("a cursor"),
             data: Bytes::from_static(data),
             content_type,
-            time_ms: None,
+            time: None,
             key: None,
             headers: Vec::new(),
         }

@@ -6,6 +6,8 @@ use bongsu_core::{ChannelName, CursorFault, NameFault};
 use http::StatusCode;
 use serde_json::Value;
 
+use super::event::Bye;
+
 /// Why a client cannot go on as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFault {
@@ -42,6 +44,9 @@ pub enum ClientFault {
         /// What to do about it.
         message: String,
     },
+    /// The server said goodbye, and that there is no use in coming back.
+    #[error("{0}")]
+    SentAway(Bye),
     /// The connection broke without a goodbye.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -93,7 +98,7 @@ impl ClientFault {
     /// What is worth trying after this fault.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Url { .. } | Self::Name(_) | Self::Cursor(_) | Self::Told { .. } => Verdict::Final,
+            Self::Url { .. } | Self::Name(_) | Self::Cursor(_) | Self::Told { .. } | Self::SentAway(_) => Verdict::Final,
             Self::Hole { .. } | Self::Duplicate { .. } => Verdict::Final,
             Self::Connect { .. } => Verdict::Outage,
             Self::Refused(problem) => problem.verdict(),

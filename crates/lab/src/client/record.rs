@@ -51,7 +51,8 @@ pub(crate) struct Form<'a> {
     base64: bool,
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
-    time: Option<u64>,
+    #[serde(borrow)]
+    time: Option<Cow<'a, str>>,
     #[serde(borrow)]
     key: Option<Cow<'a, str>>,
     headers: Option<Value>,
@@ -107,7 +108,7 @@ impl Form<'_> {
             return Ok(Record::Error { id, code, message });
         }
         if let Some(ByeForm { code, reason, reconnect_ms }) = self.bye {
-            return Ok(Record::Event(Event::Bye(Bye { code, reason, reconnect_ms })));
+            return Ok(Record::Event(Event::Bye(Bye { code, reason, reconnect_ms, come_back: reconnect_ms.is_some() })));
         }
         if let Some(gap) = self.gap.take() {
             let only = self.channel.as_deref().map(ChannelName::parse).transpose()?.or_else(|| only.cloned());
@@ -135,7 +136,7 @@ impl Form<'_> {
             position: Cursor::parse(&position)?,
             data: read_data(data, self.base64, &content_type)?,
             content_type,
-            time_ms: self.time,
+            time: self.time.map(Cow::into_owned),
             key: self.key.map(Cow::into_owned),
             headers: read_headers(self.headers),
         })
@@ -222,9 +223,10 @@ mod tests {
 
     #[test]
     fn what_is_set_beside_the_data_is_kept() {
-        let line = r#"{"channel":"a","position":"e-1","data":"x","time":7,"key":"k","headers":{"n":"v"},"later":[1]}"#;
+        let line =
+            r#"{"channel":"a","position":"e-1","data":"x","time":"2026-11-20T18:00:00.123Z","key":"k","headers":{"n":"v"},"later":[1]}"#;
         let published = event(line).into_publication().expect("a publication");
-        assert_eq!((published.time_ms, published.key.as_deref()), (Some(7), Some("k")));
+        assert_eq!((published.time.as_deref(), published.key.as_deref()), (Some("2026-11-20T18:00:00.123Z"), Some("k")));
         assert_eq!(published.headers, [("n".to_owned(), "v".to_owned())]);
     }
 
@@ -241,8 +243,8 @@ mod tests {
         assert!(matches!(event(r#"{"id":1,"channel":"a","cursor":"e-0"}"#), Event::Started { .. }));
         assert!(matches!(event(r#"{"pong":1}"#), Event::Heartbeat));
         assert_eq!(
-            event(r#"{"bye":{"code":4003,"reason":"slow","reconnect_ms":9}}"#),
-            Event::Bye(Bye { code: 4003, reason: "slow".into(), reconnect_ms: Some(9) })
+            event(r#"{"bye":{"code":4008,"reason":"slow","reconnect_ms":9}}"#),
+            Event::Bye(Bye { code: 4008, reason: "slow".into(), reconnect_ms: Some(9), come_back: true })
         );
         let done = read(br#"{"id":2,"position":"e-5"}"#, None).expect("an answer");
         assert_eq!(done, Record::Done { id: Some(2), position: Some(Cursor::parse("e-5").expect("a cursor")) });
