@@ -81,6 +81,11 @@ impl Client {
                 starts.push((name, start.clone()));
             }
         }
+        self.follow_from(choice, starts)
+    }
+
+    /// Follows channels over a transport of choice, each from a start of its own.
+    pub fn follow_from(&self, choice: Choice, starts: Vec<(ChannelName, Start)>) -> Result<Subscriber, ClientFault> {
         if starts.is_empty() {
             return Err(bongsu_core::NameFault::Empty.into());
         }
