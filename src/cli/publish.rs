@@ -244,7 +244,7 @@ fn outgoing(args: &Args, data: Vec<u8>, idempotency_key: Option<String>) -> Outg
         None => ContentType::Octets,
     };
     let headers = args.headers.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
-    let draft = Draft { data, content_type, key: args.key.as_deref().map(Arc::from), headers };
+    let draft = Draft { data: data.into(), content_type, key: args.key.as_deref().map(Arc::from), headers };
     Outgoing { channel: args.channel.clone(), draft, idempotency_key }
 }
 

@@ -2,13 +2,25 @@
 //!
 //! Pure: no sockets, no clock, no randomness, no threads. Time and chance arrive as arguments, so every behaviour can be replayed.
 
+pub mod composite;
+pub mod disconnect;
+pub mod format;
+pub mod json;
 pub mod name;
+pub mod native;
+pub mod page;
+pub mod pattern;
 pub mod position;
 pub mod publication;
 pub mod start;
+pub mod timestamp;
 pub mod websocket;
 
+pub use composite::{Composite, CompositeCursor, CompositeFault};
+pub use disconnect::{Disconnect, Goodbye};
+pub use format::{Format, Forms};
 pub use name::{ChannelName, NameFault};
+pub use pattern::{ChannelPattern, PatternFault};
 pub use position::{Cursor, CursorFault, Epoch, Offset, Position};
 pub use publication::{ContentType, Draft, Publication};
 pub use start::{Gap, GapReason, Start};

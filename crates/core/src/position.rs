@@ -141,7 +141,8 @@ impl fmt::Display for Cursor {
 /// How many characters an epoch has when this server writes it: 62^11 is just over 2^64.
 pub const EPOCH_LEN: usize = 11;
 
-const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// The digits of base 62, in order.
+pub(crate) const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 #[cfg(test)]
 mod tests {

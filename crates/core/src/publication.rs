@@ -73,6 +73,14 @@ impl ContentType {
         Self::Other(Arc::from(text.trim()))
     }
 
+    /// Whether a text may stand as a media type: a slash, visible ASCII and spaces, at most 255 bytes, so that any header can hold it.
+    pub fn is_well_formed(text: &str) -> bool {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        text.len() <= MEDIA_TYPE_BYTES_MAX
+            && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+            && essence.split_once('/').is_some_and(|(kind, subtype)| !kind.is_empty() && !subtype.is_empty())
+    }
+
     /// The media type as it is written.
     pub fn as_str(&self) -> &str {
         match self {
@@ -106,6 +114,9 @@ impl Draft {
     }
 }
 
+/// The longest media type, in bytes.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 255;
+
 /// What keeping one publication costs beside its bytes: the record, its reference counts and its place in the log.
 pub const PUBLICATION_OVERHEAD_BYTES: usize = 192;
 
@@ -130,5 +141,9 @@ mod tests {
         assert!(ContentType::parse("application/ld+json").is_textual());
         assert!(!ContentType::parse("image/png").is_textual());
         assert!(!ContentType::Octets.is_textual());
+        assert!(ContentType::is_well_formed("text/plain; charset=utf-8"));
+        for text in ["", "text", "/plain", "text/", "text/pl\u{e9}in", "a/b\r\nX: y", &format!("a/{}", "b".repeat(254))] {
+            assert!(!ContentType::is_well_formed(text), "{text:?}");
+        }
     }
 }

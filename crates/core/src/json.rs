@@ -1,0 +1,244 @@
+//! JSON at the edge: strings written without detours, and a check that bytes are one JSON value that any reader can read.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, BytesMut};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// The deepest nesting that any limit may allow; the parser itself goes no deeper.
+pub const JSON_DEPTH_MAX: usize = 120;
+
+/// Why bytes are no JSON value that the server takes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    /// The bytes are not UTF-8.
+    #[error("not JSON: the byte at {at} is not UTF-8")]
+    NotUtf8 {
+        /// Where the first bad byte stands, counted from 0.
+        at: usize,
+    },
+    /// Arrays and objects within each other, deeper than the limit.
+    #[error("the JSON is nested deeper than the limit of {max}; flatten it")]
+    TooDeep {
+        /// The limit.
+        max: usize,
+    },
+    /// The text breaks the grammar, or holds what strict readers refuse: half a surrogate pair, a number out of range.
+    #[error("not JSON: {reason}")]
+    NotJson {
+        /// What is wrong, with line and column.
+        reason: String,
+    },
+}
+
+/// Checks that the bytes are one JSON value, nested no deeper than `depth_max`, and nothing else.
+///
+/// Stricter than the grammar where a publication could otherwise break its subscribers' readers.
+pub fn check_json(bytes: &[u8], depth_max: usize) -> Result<(), JsonFault> {
+    let text = std::str::from_utf8(bytes).map_err(|error| JsonFault::NotUtf8 { at: error.valid_up_to() })?;
+    check_depth(bytes, depth_max)?;
+    check_readable(text)
+}
+
+/// Checks the nesting alone, before anything that recurses sees the text.
+pub(crate) fn check_depth(bytes: &[u8], depth_max: usize) -> Result<(), JsonFault> {
+    let max = depth_max.min(JSON_DEPTH_MAX);
+    let mut depth = 0usize;
+    let mut in_string = false;
+    let mut bytes = bytes.iter();
+    while let Some(byte) = bytes.next() {
+        match (in_string, byte) {
+            (true, b'\\') => drop(bytes.next()),
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => {
+                depth += 1;
+                if depth > max {
+                    return Err(JsonFault::TooDeep { max });
+                }
+            }
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a value of a checked depth to its end and keeps nothing of it.
+pub(crate) fn check_readable(text: &str) -> Result<(), JsonFault> {
+    serde_json::from_str::<Walk>(text).map(drop).map_err(|error| JsonFault::NotJson { reason: error.to_string() })
+}
+
+/// Writes a JSON string, quotes included.
+pub fn write_string(text: &str, out: &mut BytesMut) {
+    out.reserve(text.len() + 2);
+    out.put_u8(b'"');
+    let mut rest = text.as_bytes();
+    loop {
+        let clean = clean_len(rest);
+        out.put_slice(&rest[..clean]);
+        let Some(&byte) = rest.get(clean) else { break };
+        write_escape(byte, out);
+        rest = &rest[clean + 1..];
+    }
+    out.put_u8(b'"');
+}
+
+/// Writes a checked JSON value on one line: line breaks, which can only stand between its tokens, become spaces.
+pub fn write_on_one_line(value: &[u8], out: &mut BytesMut) {
+    out.reserve(value.len());
+    let mut rest = value;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        out.put_slice(&rest[..at]);
+        out.put_u8(b' ');
+        rest = &rest[at + 1..];
+    }
+    out.put_slice(rest);
+}
+
+/// Writes bytes in base64, standard alphabet, padded.
+pub fn write_base64(data: &[u8], out: &mut BytesMut) {
+    let start = out.len();
+    out.resize(start + data.len().div_ceil(3) * 4, 0);
+    STANDARD.encode_slice(data, &mut out[start..]).expect("four bytes were reserved for every three");
+}
+
+/// How many bytes from the start need no escape, looked at eight at a time.
+fn clean_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let below = |value: u64, bound: u64| value.wrapping_sub(ONES * bound) & !value & HIGHS;
+        // The lowest mark is exact; a borrow can only make false marks above a true one.
+        let marks = below(word, 0x20) | below(word ^ (ONES * u64::from(b'"')), 1) | below(word ^ (ONES * u64::from(b'\\')), 1);
+        if marks != 0 {
+            return index * 8 + (marks.trailing_zeros() / 8) as usize;
+        }
+    }
+    let dirty = rest.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'));
+    words.len() * 8 + dirty.unwrap_or(rest.len())
+}
+
+fn write_escape(byte: u8, out: &mut BytesMut) {
+    match byte {
+        b'"' => out.put_slice(b"\\\""),
+        b'\\' => out.put_slice(b"\\\\"),
+        b'\n' => out.put_slice(b"\\n"),
+        b'\r' => out.put_slice(b"\\r"),
+        b'\t' => out.put_slice(b"\\t"),
+        _ => {
+            let hex = b"0123456789abcdef";
+            out.put_slice(b"\\u00");
+            out.put_slice(&[hex[usize::from(byte >> 4)], hex[usize::from(byte & 15)]]);
+        }
+    }
+}
+
+/// A value that was read and let go.
+struct Walk;
+
+impl<'de> Deserialize<'de> for Walk {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_written_string_is_read_again(text in "(?s).{0,64}") {
+            let mut out = BytesMut::new();
+            write_string(&text, &mut out);
+            prop_assert!(!out.contains(&b'\n'));
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("a JSON string"), text);
+        }
+
+        #[test]
+        fn finds_the_first_byte_to_escape(bytes in proptest::collection::vec(prop_oneof![Just(b'a'), any::<u8>()], 0..40)) {
+            let expected = bytes.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')).unwrap_or(bytes.len());
+            prop_assert_eq!(clean_len(&bytes), expected);
+        }
+
+        #[test]
+        fn never_panics_and_agrees_with_serde(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let ours = check_json(&bytes, 64).is_ok();
+            prop_assert_eq!(ours, serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn one_value_and_nothing_else() {
+        for text in ["1", " {\"a\":[1,2.5e3,null,true,\"\\ud83d\\ude00\"]} ", "\"\"", "[[[]]]"] {
+            assert_eq!(check_json(text.as_bytes(), 3), Ok(()), "{text}");
+        }
+        for text in ["", "{", "1 2", "nul", "{\"a\":1,}", "'a'", "NaN", "\"\\ud800\"", "1e999", "\u{feff}1"] {
+            assert!(matches!(check_json(text.as_bytes(), 3), Err(JsonFault::NotJson { .. })), "{text}");
+        }
+        assert_eq!(check_json(b"\"\xff\"", 3), Err(JsonFault::NotUtf8 { at: 1 }));
+    }
+
+    #[test]
+    fn depth_is_counted_outside_strings_and_bounded() {
+        assert_eq!(check_json(b"[\"[[[[[[\\\"[[[\"]", 1), Ok(()));
+        assert_eq!(check_json(b"[[]]", 1), Err(JsonFault::TooDeep { max: 1 }));
+        let deep = "[".repeat(1_000_000);
+        assert_eq!(check_json(deep.as_bytes(), usize::MAX), Err(JsonFault::TooDeep { max: JSON_DEPTH_MAX }));
+        let allowed = format!("{}{}", "[".repeat(JSON_DEPTH_MAX), "]".repeat(JSON_DEPTH_MAX));
+        assert_eq!(check_json(allowed.as_bytes(), usize::MAX), Ok(()));
+    }
+
+    #[test]
+    fn a_fault_says_where() {
+        let fault = check_json(b"{\n  \"a\": oops\n}", 8).expect_err("no JSON");
+        assert!(fault.to_string().contains("line 2 column"), "{fault}");
+    }
+}

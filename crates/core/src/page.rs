@@ -1,0 +1,120 @@
+//! The body that a poll or long poll is answered with: publications, the cursor to go on from, and any gap.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::format::json::{json_object, write_gap};
+use crate::json::write_string;
+use crate::name::ChannelName;
+use crate::publication::Publication;
+use crate::start::Gap;
+
+/// The gaps of a page: one channel has at most one, several channels have one each.
+#[derive(Debug, Clone, Copy)]
+pub enum PageGaps<'a> {
+    /// The page of one channel.
+    Channel(Option<&'a Gap>),
+    /// The page of several channels.
+    Channels(&'a [(ChannelName, Gap)]),
+}
+
+/// Writes a page: `{"publications":[…],"cursor":"…","more":false}` with `gap`, or `gaps` for several channels, where there was one.
+///
+/// `cursor` is what the next request gives as `after`; `more` says that asking at once brings more.
+pub fn write_page<'a>(
+    publications: impl IntoIterator<Item = (&'a ChannelName, &'a Publication)>,
+    cursor: &str,
+    more: bool,
+    gaps: PageGaps<'_>,
+    out: &mut BytesMut,
+) {
+    out.put_slice(b"{\"publications\":[");
+    for (index, (channel, publication)) in publications.into_iter().enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        json_object(channel, publication, None, out);
+    }
+    out.put_slice(b"],\"cursor\":");
+    write_string(cursor, out);
+    out.put_slice(if more { b",\"more\":true" } else { b",\"more\":false" });
+    write_gaps(gaps, out);
+    out.put_u8(b'}');
+}
+
+fn write_gaps(gaps: PageGaps<'_>, out: &mut BytesMut) {
+    match gaps {
+        PageGaps::Channel(None) | PageGaps::Channels([]) => (),
+        PageGaps::Channel(Some(gap)) => {
+            out.put_slice(b",\"gap\":");
+            write_gap(None, gap, out);
+        }
+        PageGaps::Channels(gaps) => {
+            out.put_slice(b",\"gaps\":[");
+            for (index, (channel, gap)) in gaps.iter().enumerate() {
+                out.put_slice(if index > 0 { b",{\"channel\":" } else { b"{\"channel\":" });
+                write_string(channel.as_str(), out);
+                out.put_slice(b",\"gap\":");
+                write_gap(None, gap, out);
+                out.put_u8(b'}');
+            }
+            out.put_u8(b']');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::{Cursor, Epoch, Position};
+    use crate::publication::Draft;
+    use crate::start::GapReason;
+
+    fn channel(text: &str) -> ChannelName {
+        ChannelName::parse(text).expect("a name")
+    }
+
+    fn publication(offset: u64, text: &str) -> Publication {
+        Publication { position: Position::new(Epoch::from_bits(1), offset), time_ms: 0, bytes_before: 0, draft: Draft::text(text) }
+    }
+
+    fn gap() -> Gap {
+        Gap { asked: Cursor::parse("e-1").expect("a cursor"), resumed: Position::new(Epoch::from_bits(1), 4), reason: GapReason::Epoch }
+    }
+
+    fn page(publications: &[(ChannelName, Publication)], cursor: &str, more: bool, gaps: PageGaps<'_>) -> String {
+        let mut out = BytesMut::new();
+        write_page(publications.iter().map(|(channel, publication)| (channel, publication)), cursor, more, gaps, &mut out);
+        let text = String::from_utf8(out.to_vec()).expect("UTF-8");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+        text
+    }
+
+    #[test]
+    fn an_empty_page_still_has_its_cursor() {
+        assert_eq!(page(&[], "e-0", false, PageGaps::Channel(None)), r#"{"publications":[],"cursor":"e-0","more":false}"#);
+    }
+
+    #[test]
+    fn a_gap_is_beside_the_publications() {
+        assert_eq!(
+            page(&[(channel("a"), publication(5, "five"))], "00000000001-5", true, PageGaps::Channel(Some(&gap()))),
+            concat!(
+                r#"{"publications":[{"channel":"a","position":"00000000001-5","data":"five","time":"1970-01-01T00:00:00.000Z"}],"#,
+                r#""cursor":"00000000001-5","more":true,"gap":{"asked":"e-1","resumed":"00000000001-4","reason":"epoch"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn several_channels_have_a_gap_each() {
+        let gaps = [(channel("a"), gap()), (channel("b"), gap())];
+        assert_eq!(
+            page(&[], "x_e-1.y_e-2", false, PageGaps::Channels(&gaps)),
+            concat!(
+                r#"{"publications":[],"cursor":"x_e-1.y_e-2","more":false,"gaps":["#,
+                r#"{"channel":"a","gap":{"asked":"e-1","resumed":"00000000001-4","reason":"epoch"}},"#,
+                r#"{"channel":"b","gap":{"asked":"e-1","resumed":"00000000001-4","reason":"epoch"}}]}"#
+            )
+        );
+    }
+}
