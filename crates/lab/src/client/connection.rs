@@ -1,4 +1,4 @@
-//! One connection of any transport, and several of them as one where a transport carries a single channel.
+//! One connection of any transport, and several of them as one where a single request cannot say where each channel starts.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -16,6 +16,7 @@ use super::long_poll::LongPoll;
 use super::poll::Poll;
 use super::sse::Sse;
 use super::stream::Stream;
+use super::subject::Subject;
 use super::target::Target;
 use super::websocket::NativeWebSocket;
 
@@ -94,8 +95,10 @@ impl Connection {
             (Transport::WebSocket, _) => {
                 Carrier::One(Box::new(Single::WebSocket(NativeWebSocket::open(target, starts, options.limits).await?)))
             }
-            (_, [(channel, start)]) => Carrier::One(Box::new(Single::open(target, transport, channel, start, options).await?)),
-            _ => Carrier::Many(Many::open(target, transport, starts, options).await?),
+            _ => match Subject::of(target, starts) {
+                Some(subject) => Carrier::One(Box::new(Single::open(target, transport, subject, options).await?)),
+                None => Carrier::Many(Many::open(target, transport, starts, options).await?),
+            },
         };
         Ok(Self { carrier, started: Vec::new() })
     }
@@ -131,19 +134,14 @@ impl Connection {
 }
 
 impl Single {
-    async fn open(
-        target: &Target,
-        transport: Transport,
-        channel: &ChannelName,
-        start: &Start,
-        Options { limits, interval }: Options,
-    ) -> Result<Self, ClientFault> {
+    async fn open(target: &Target, transport: Transport, subject: Subject, options: Options) -> Result<Self, ClientFault> {
+        let Options { limits, interval } = options;
         match transport {
-            Transport::Poll => Ok(Self::Poll(Poll::new(target, channel, start, interval, limits))),
-            Transport::LongPoll => Ok(Self::LongPoll(LongPoll::new(target, channel, start, limits))),
-            Transport::Stream => Stream::open(target, channel, start, limits).await.map(Self::Stream),
-            Transport::Sse => Sse::open(target, channel, start, limits).await.map(Self::Sse),
-            Transport::WebSocket => NativeWebSocket::open(target, &[(channel.clone(), start.clone())], limits).await.map(Self::WebSocket),
+            Transport::Poll => Ok(Self::Poll(Poll::new(target, subject, interval, limits))),
+            Transport::LongPoll => Ok(Self::LongPoll(LongPoll::new(target, subject, limits))),
+            Transport::Stream => Stream::open(target, subject, limits).await.map(Self::Stream),
+            Transport::Sse => Sse::open(target, subject, limits).await.map(Self::Sse),
+            Transport::WebSocket => Err(ClientFault::contract("a WebSocket asks for its channels by itself")),
         }
     }
 
@@ -172,7 +170,8 @@ impl Many {
     async fn open(target: &Target, transport: Transport, starts: &[(ChannelName, Start)], options: Options) -> Result<Self, ClientFault> {
         let mut steps = Vec::with_capacity(starts.len());
         for (channel, start) in starts {
-            steps.push(step(Single::open(target, transport, channel, start, options).await?));
+            let subject = Subject::one(target, channel, start);
+            steps.push(step(Single::open(target, transport, subject, options).await?));
         }
         Ok(Self { steps, turn: 0 })
     }

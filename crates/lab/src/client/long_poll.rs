@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use bongsu_core::{ChannelName, Start};
-
 use super::event::Event;
 use super::fault::ClientFault;
 use super::http::Limits;
 use super::page::Pager;
+use super::subject::Subject;
 use super::target::Target;
 
 /// A subscriber that asks, waits for the answer, and asks again.
@@ -21,8 +20,8 @@ pub struct LongPoll {
 
 impl LongPoll {
     /// Begins; the first question goes out with the first [`LongPoll::next`].
-    pub fn new(target: &Target, channel: &ChannelName, start: &Start, limits: Limits) -> Self {
-        Self { pager: Pager::new(target, channel, start, limits), wait: limits.wait, waits: false }
+    pub fn new(target: &Target, subject: Subject, limits: Limits) -> Self {
+        Self { pager: Pager::new(target, subject, limits), wait: limits.wait, waits: false }
     }
 
     /// The next event.

@@ -17,6 +17,7 @@ pub mod publisher;
 pub mod record;
 pub mod sse;
 pub mod stream;
+pub mod subject;
 pub mod subscriber;
 pub mod target;
 pub mod websocket;

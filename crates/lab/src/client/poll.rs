@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bongsu_core::{ChannelName, Start};
 use tokio::time::Instant;
 
 use super::event::Event;
 use super::fault::ClientFault;
 use super::http::Limits;
 use super::page::Pager;
+use super::subject::Subject;
 use super::target::Target;
 
 /// A subscriber that asks at an interval, and at once while there is more.
@@ -21,8 +21,8 @@ pub struct Poll {
 
 impl Poll {
     /// Begins; the first question goes out with the first [`Poll::next`].
-    pub fn new(target: &Target, channel: &ChannelName, start: &Start, interval: Duration, limits: Limits) -> Self {
-        Self { pager: Pager::new(target, channel, start, limits), interval, due: Instant::now() }
+    pub fn new(target: &Target, subject: Subject, interval: Duration, limits: Limits) -> Self {
+        Self { pager: Pager::new(target, subject, limits), interval, due: Instant::now() }
     }
 
     /// The next event.

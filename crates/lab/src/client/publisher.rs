@@ -207,7 +207,7 @@ async fn next_result(socket: &mut WebSocket, id: u64) -> Result<Result<Cursor, C
     loop {
         match socket.receive().await? {
             Some(Message::Text(text)) => match record::read(&text, None)? {
-                Record::Event(_) => (),
+                Record::Event(_) | Record::Cursors(_) => (),
                 Record::Done { .. } | Record::Error { .. } => return Ok(read_result(&text, Some(id))),
             },
             Some(Message::Close(frame)) => {

@@ -11,12 +11,15 @@ use serde_json::value::RawValue;
 
 use super::event::{Bye, Event, GapNotice, Published};
 use super::fault::ClientFault;
+use super::subject::Subject;
 
 /// What one JSON object says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// Something for the subscriber.
     Event(Event),
+    /// Where channels are: a subscription's first record, or that everything up to here was delivered.
+    Cursors(Vec<(ChannelName, Cursor)>),
     /// A publish was done, and this is its position.
     Done {
         /// The id the client gave.
@@ -62,6 +65,18 @@ pub(crate) struct Form<'a> {
     error: Option<ErrorForm>,
 }
 
+impl Record {
+    /// What the subscriber is told. A refusal is a fault.
+    pub(crate) fn into_events(self) -> Result<Vec<Event>, ClientFault> {
+        match self {
+            Self::Event(event) => Ok(vec![event]),
+            Self::Cursors(cursors) => Ok(cursors.into_iter().map(|(channel, cursor)| Event::Started { channel, cursor }).collect()),
+            Self::Done { .. } => Ok(vec![Event::Heartbeat]),
+            Self::Error { code, message, .. } => Err(ClientFault::Told { code, message }),
+        }
+    }
+}
+
 /// A gap object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -74,6 +89,9 @@ pub(crate) struct GapForm<'a> {
     resumed: Cow<'a, str>,
     #[serde(borrow)]
     reason: Cow<'a, str>,
+    /// In a page of several channels, the gap itself stands beside its channel.
+    #[serde(borrow)]
+    gap: Option<Box<GapForm<'a>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,18 +109,19 @@ struct ErrorForm {
     message: String,
 }
 
-/// Reads one JSON object. `only` is the channel of a transport that carries just one and may leave its name out.
-pub fn read(text: &[u8], only: Option<&ChannelName>) -> Result<Record, ClientFault> {
+/// Reads one JSON object. A subject is what an HTTP subscription is about: it knows what a record leaves out, and its cursors.
+pub fn read(text: &[u8], subject: Option<&Subject>) -> Result<Record, ClientFault> {
     // Serde would take an array's elements for the fields.
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(unreadable(text, "no JSON object"));
     }
     let form: Form<'_> = serde_json::from_slice(text).map_err(|fault| unreadable(text, fault))?;
-    form.into_record(only)
+    form.into_record(subject)
 }
 
 impl Form<'_> {
-    fn into_record(mut self, only: Option<&ChannelName>) -> Result<Record, ClientFault> {
+    fn into_record(mut self, subject: Option<&Subject>) -> Result<Record, ClientFault> {
+        let only = subject.and_then(Subject::only);
         let id = self.id.as_ref().and_then(Value::as_u64);
         if let Some(ErrorForm { code, message }) = self.error {
             return Ok(Record::Error { id, code, message });
@@ -112,17 +131,24 @@ impl Form<'_> {
         }
         if let Some(gap) = self.gap.take() {
             let only = self.channel.as_deref().map(ChannelName::parse).transpose()?.or_else(|| only.cloned());
-            return gap.into_event(only.as_ref()).map(Record::Event);
+            return gap.into_notice(only.as_ref()).map(|gap| Record::Event(Event::Gap(Box::new(gap))));
         }
         match (&self.cursor, &self.position, self.data.is_some()) {
             (_, Some(_), true) => self.into_publication(only).map(|published| Record::Event(Event::Publication(Box::new(published)))),
             (_, Some(position), false) => Ok(Record::Done { id, position: Some(Cursor::parse(position)?) }),
-            (Some(cursor), None, _) => {
-                let cursor = Cursor::parse(cursor)?;
-                Ok(Record::Event(Event::Started { channel: channel_of(self.channel.as_deref(), only)?, cursor }))
-            }
+            (Some(cursor), None, _) => self.read_cursor(cursor, subject).map(Record::Cursors),
             (None, None, _) if id.is_some() => Ok(Record::Done { id, position: None }),
             _ => Ok(Record::Event(Event::Heartbeat)),
+        }
+    }
+
+    fn read_cursor(&self, cursor: &str, subject: Option<&Subject>) -> Result<Vec<(ChannelName, Cursor)>, ClientFault> {
+        let named = self.channel.as_deref().map(ChannelName::parse).transpose()?;
+        match (named, subject) {
+            (Some(channel), Some(subject)) => Ok(vec![(channel.clone(), subject.cursor_of(&channel, cursor)?)]),
+            (Some(channel), None) => Ok(vec![(channel, Cursor::parse(cursor)?)]),
+            (None, Some(subject)) => subject.cursors(cursor),
+            (None, None) => Err(ClientFault::contract("a cursor that does not say its channel")),
         }
     }
 
@@ -144,14 +170,14 @@ impl Form<'_> {
 }
 
 impl GapForm<'_> {
-    /// Reads it as an event.
-    pub(crate) fn into_event(self, only: Option<&ChannelName>) -> Result<Event, ClientFault> {
-        Ok(Event::Gap(Box::new(GapNotice {
-            channel: channel_of(self.channel.as_deref(), only)?,
-            asked: self.asked.into_owned(),
-            resumed: Cursor::parse(&self.resumed)?,
-            reason: self.reason.into_owned(),
-        })))
+    /// Reads it as a gap.
+    pub(crate) fn into_notice(self, only: Option<&ChannelName>) -> Result<GapNotice, ClientFault> {
+        let channel = channel_of(self.channel.as_deref(), only)?;
+        let (asked, resumed, reason) = match self.gap {
+            Some(gap) => (gap.asked, gap.resumed, gap.reason),
+            None => (self.asked, self.resumed, self.reason),
+        };
+        Ok(GapNotice { channel, asked: asked.into_owned(), resumed: Cursor::parse(&resumed)?, reason: reason.into_owned() })
     }
 }
 
@@ -199,13 +225,18 @@ pub(crate) fn unreadable(text: &[u8], fault: impl std::fmt::Display) -> ClientFa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::target::Target;
+    use bongsu_core::Start;
+
+    fn only() -> Subject {
+        let target = Target::parse("http://a").expect("an address");
+        Subject::one(&target, &ChannelName::parse("a").expect("a name"), &Start::Live)
+    }
 
     fn event(text: &str) -> Event {
-        let only = ChannelName::parse("only").expect("a name");
-        match read(text.as_bytes(), Some(&only)).expect(text) {
-            Record::Event(event) => event,
-            other => panic!("{text} is {other:?}"),
-        }
+        let events = read(text.as_bytes(), Some(&only())).expect(text).into_events().expect(text);
+        let [event] = events.try_into().expect("one event");
+        event
     }
 
     fn data(text: &str) -> Vec<u8> {

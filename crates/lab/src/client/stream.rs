@@ -1,6 +1,7 @@
 //! Streaming: one answer that goes on, a JSON line for each record.
 
-use bongsu_core::{ChannelName, Start};
+use std::collections::VecDeque;
+
 use http::header;
 use hyper::body::Incoming;
 
@@ -8,8 +9,9 @@ use super::event::Event;
 use super::fault::ClientFault;
 use super::http::{Http, Limits, header_text, next_chunk, set};
 use super::lines::Lines;
-use super::record::{self, Record};
-use super::target::{Target, add_start};
+use super::record;
+use super::subject::Subject;
+use super::target::Target;
 
 /// A subscriber to an NDJSON stream.
 #[derive(Debug)]
@@ -18,22 +20,28 @@ pub struct Stream {
     _http: Http,
     body: Incoming,
     lines: Lines,
-    only: ChannelName,
+    subject: Subject,
+    ready: VecDeque<Event>,
     limits: Limits,
 }
 
 impl Stream {
     /// Asks for the stream and waits for the head of the answer.
-    pub async fn open(target: &Target, channel: &ChannelName, start: &Start, limits: Limits) -> Result<Self, ClientFault> {
-        let (http, body) = open(target, channel, start, "application/x-ndjson", limits).await?;
-        Ok(Self { _http: http, body, lines: Lines::new(limits.record_bytes_max), only: channel.clone(), limits })
+    pub async fn open(target: &Target, subject: Subject, limits: Limits) -> Result<Self, ClientFault> {
+        let (http, body) = open(target, &subject.address(), "application/x-ndjson", limits).await?;
+        let lines = Lines::new(limits.record_bytes_max);
+        Ok(Self { _http: http, body, lines, subject, ready: VecDeque::new(), limits })
     }
 
     /// The next event, or nothing once the server ended the stream.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientFault> {
         loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
             if let Some(line) = self.lines.take()? {
-                return read_line(&line, &self.only).map(Some);
+                self.ready.extend(read_line(&line, &self.subject)?);
+                continue;
             }
             match next_chunk(&mut self.body, self.limits.silence_max).await? {
                 Some(chunk) => self.lines.push(&chunk),
@@ -44,33 +52,16 @@ impl Stream {
     }
 }
 
-fn read_line(line: &[u8], only: &ChannelName) -> Result<Event, ClientFault> {
+fn read_line(line: &[u8], subject: &Subject) -> Result<Vec<Event>, ClientFault> {
     // An empty line keeps proxies from cutting.
     if line.trim_ascii().is_empty() {
-        return Ok(Event::Heartbeat);
+        return Ok(vec![Event::Heartbeat]);
     }
-    match record::read(line, Some(only))? {
-        Record::Event(event) => Ok(event),
-        Record::Error { code, message, .. } => Err(ClientFault::Told { code, message }),
-        Record::Done { .. } => Ok(Event::Heartbeat),
-    }
+    record::read(line, Some(subject))?.into_events()
 }
 
 /// Asks for an answer that goes on, of one media type, and sees that it is of that type.
-pub(crate) async fn open(
-    target: &Target,
-    channel: &ChannelName,
-    start: &Start,
-    accept: &str,
-    limits: Limits,
-) -> Result<(Http, Incoming), ClientFault> {
-    let mut path = target.channel_path(channel);
-    add_start(&mut path, start);
-    open_path(target, &path, accept, limits).await
-}
-
-/// The same where the whole address is given.
-pub(crate) async fn open_path(target: &Target, path: &str, accept: &str, limits: Limits) -> Result<(Http, Incoming), ClientFault> {
+pub(crate) async fn open(target: &Target, path: &str, accept: &str, limits: Limits) -> Result<(Http, Incoming), ClientFault> {
     let mut http = Http::new(target, limits);
     let mut request = http.get(path);
     set(&mut request, header::ACCEPT, accept);

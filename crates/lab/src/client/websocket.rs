@@ -1,5 +1,6 @@
 //! WebSocket: the handshake over HTTP, messages by the project's own codec, and above them the native protocol.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bongsu_core::websocket::{self, CloseFrame, Decoder, Message, Opcode, Role, close, handshake};
@@ -17,7 +18,7 @@ use super::event::{Bye, Event};
 use super::fault::ClientFault;
 use super::http::{Http, Limits, header_text, set};
 use super::native;
-use super::record::{self, Record};
+use super::record;
 use super::target::{Target, add_start};
 
 /// The subprotocol of native JSON frames.
@@ -154,6 +155,7 @@ impl WebSocket {
 pub struct NativeWebSocket {
     socket: WebSocket,
     said_goodbye: bool,
+    ready: VecDeque<Event>,
 }
 
 impl NativeWebSocket {
@@ -166,14 +168,17 @@ impl NativeWebSocket {
             socket.lay(Opcode::Text, native::subscribe(channel, start, id).as_bytes());
         }
         socket.flush().await?;
-        Ok(Self { socket, said_goodbye: false })
+        Ok(Self { socket, said_goodbye: false, ready: VecDeque::new() })
     }
 
     /// The next event, or nothing once the server has closed.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientFault> {
         loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
             match self.socket.receive().await? {
-                Some(Message::Text(text)) => return self.read(&text).map(Some),
+                Some(Message::Text(text)) => self.read(&text)?,
                 Some(Message::Binary(_)) => return Err(ClientFault::contract("a binary frame in the native protocol")),
                 Some(Message::Ping(_) | Message::Pong(_)) => (),
                 Some(Message::Close(_)) if self.said_goodbye => return Ok(None),
@@ -183,15 +188,12 @@ impl NativeWebSocket {
         }
     }
 
-    fn read(&mut self, text: &Bytes) -> Result<Event, ClientFault> {
-        match record::read(text, None)? {
-            Record::Event(event) => {
-                self.said_goodbye |= matches!(event, Event::Bye(_));
-                Ok(event)
-            }
-            Record::Error { code, message, .. } => Err(ClientFault::Told { code, message }),
-            Record::Done { .. } => Ok(Event::Heartbeat),
+    fn read(&mut self, text: &Bytes) -> Result<(), ClientFault> {
+        for event in record::read(text, None)?.into_events()? {
+            self.said_goodbye |= matches!(event, Event::Bye(_));
+            self.ready.push_back(event);
         }
+        Ok(())
     }
 }
 
