@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// The channels, such as chat/lobby.
     #[arg(value_name = "CHANNEL", required = true, value_parser = channel)]
     channels: Vec<ChannelName>,
-    /// What carries it: auto (the first of the others that gets through), websocket, sse, stream, long-poll or poll.
+    /// What carries it: auto (the first of the others that gets through), websocket, sse, stream, multipart, long-poll or poll.
     #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
     transport: Carrier,
     /// Begin after this cursor. For several channels give CHANNEL=CURSOR, once for each.

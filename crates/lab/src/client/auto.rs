@@ -29,7 +29,7 @@ const STRIKES_MAX: u32 = 3;
 impl Choice {
     /// The first that works, the most immediate first.
     pub fn auto() -> Self {
-        Self { candidates: Transport::ALL.to_vec(), at: 0, worked: false, strikes: 0 }
+        Self { candidates: Transport::AUTO.to_vec(), at: 0, worked: false, strikes: 0 }
     }
 
     /// This one and no other.

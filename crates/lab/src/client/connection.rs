@@ -13,6 +13,7 @@ use super::event::Event;
 use super::fault::ClientFault;
 use super::http::Limits;
 use super::long_poll::LongPoll;
+use super::multipart::Multipart;
 use super::poll::Poll;
 use super::sse::Sse;
 use super::stream::Stream;
@@ -29,6 +30,8 @@ pub enum Transport {
     LongPoll,
     /// An answer of JSON lines that goes on.
     Stream,
+    /// An answer of parts that goes on, each with its own type.
+    Multipart,
     /// An answer of server-sent events that goes on.
     Sse,
     /// A WebSocket with the native protocol.
@@ -63,13 +66,17 @@ enum Single {
     Poll(Poll),
     LongPoll(LongPoll),
     Stream(Stream),
+    Multipart(Box<Multipart>),
     Sse(Sse),
     WebSocket(NativeWebSocket),
 }
 
 impl Transport {
-    /// All of them, the most immediate first: the order in which `auto` tries.
-    pub const ALL: [Self; 5] = [Self::WebSocket, Self::Sse, Self::Stream, Self::LongPoll, Self::Poll];
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::WebSocket, Self::Sse, Self::Stream, Self::Multipart, Self::LongPoll, Self::Poll];
+
+    /// What `auto` tries, the most immediate first. Where NDJSON does not get through, multipart will not either.
+    pub const AUTO: [Self; 5] = [Self::WebSocket, Self::Sse, Self::Stream, Self::LongPoll, Self::Poll];
 
     /// The word on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -77,6 +84,7 @@ impl Transport {
             Self::Poll => "poll",
             Self::LongPoll => "long-poll",
             Self::Stream => "stream",
+            Self::Multipart => "multipart",
             Self::Sse => "sse",
             Self::WebSocket => "websocket",
         }
@@ -140,6 +148,7 @@ impl Single {
             Transport::Poll => Ok(Self::Poll(Poll::new(target, subject, interval, limits))),
             Transport::LongPoll => Ok(Self::LongPoll(LongPoll::new(target, subject, limits))),
             Transport::Stream => Stream::open(target, subject, limits).await.map(Self::Stream),
+            Transport::Multipart => Multipart::open(target, subject, limits).await.map(Box::new).map(Self::Multipart),
             Transport::Sse => Sse::open(target, subject, limits).await.map(Self::Sse),
             Transport::WebSocket => Err(ClientFault::contract("a WebSocket asks for its channels by itself")),
         }
@@ -150,6 +159,7 @@ impl Single {
             Self::Poll(poll) => poll.next().await,
             Self::LongPoll(long_poll) => long_poll.next().await,
             Self::Stream(stream) => stream.next().await,
+            Self::Multipart(multipart) => multipart.next().await,
             Self::Sse(sse) => sse.next().await,
             Self::WebSocket(websocket) => websocket.next().await,
         }

@@ -1,8 +1,9 @@
 //! Streaming: one answer that goes on, a JSON line for each record.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use http::header;
+use http::{Response, header};
 use hyper::body::Incoming;
 
 use super::event::Event;
@@ -62,13 +63,24 @@ fn read_line(line: &[u8], subject: &Subject) -> Result<Vec<Event>, ClientFault> 
 
 /// Asks for an answer that goes on, of one media type, and sees that it is of that type.
 pub(crate) async fn open(target: &Target, path: &str, accept: &str, limits: Limits) -> Result<(Http, Incoming), ClientFault> {
+    let (http, response) = open_response(target, path, accept, limits).await?;
+    Ok((http, response.into_body()))
+}
+
+/// The same, with the answer's head.
+pub(crate) async fn open_response(
+    target: &Target,
+    path: &str,
+    accept: &str,
+    limits: Limits,
+) -> Result<(Http, Response<Incoming>), ClientFault> {
     let mut http = Http::new(target, limits);
     let mut request = http.get(path);
     set(&mut request, header::ACCEPT, accept);
-    let response = http.send(request, std::time::Duration::ZERO).await?;
+    let response = http.send(request, Duration::ZERO).await?;
     let kind = header_text(response.headers(), "content-type").unwrap_or_default();
     if !kind.starts_with(accept) {
         return Err(ClientFault::contract(format!("asked for {accept} and got {} {kind:?}", response.status())));
     }
-    Ok((http, response.into_body()))
+    Ok((http, response))
 }

@@ -1,5 +1,6 @@
 //! The client against servers that play a script: each transport, and what lies above them.
 
+mod contract;
 mod peer;
 mod publishing;
 mod sessions;

@@ -17,7 +17,7 @@ pub(crate) struct Scene {
 }
 
 enum Answer {
-    Bytes(String),
+    Bytes(Vec<u8>),
     WebSocket(Vec<Frame>),
 }
 
@@ -64,7 +64,7 @@ impl Peer {
 }
 
 /// A scene that answers a request which holds all of `asked`.
-pub(crate) fn scene(asked: &[&str], answer: impl Into<String>) -> Scene {
+pub(crate) fn scene(asked: &[&str], answer: impl Into<Vec<u8>>) -> Scene {
     Scene { asked: owned(asked), not_asked: Vec::new(), answer: Answer::Bytes(answer.into()), end: End::Close }
 }
 
@@ -99,9 +99,12 @@ pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
 }
 
 /// An answer that goes on, as its chunks; it ends well only with an empty one.
-pub(crate) fn flow(kind: &str, chunks: &[&str]) -> String {
+pub(crate) fn flow(kind: &str, chunks: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
-    chunks.iter().fold(head, |text, chunk| format!("{text}{:x}\r\n{chunk}\r\n", chunk.len()))
+    chunks
+        .iter()
+        .map(AsRef::as_ref)
+        .fold(head.into_bytes(), |wire, chunk| [&wire, format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())
 }
 
 async fn play(listener: TcpListener, scenes: Vec<Scene>) -> Vec<String> {
@@ -119,7 +122,7 @@ async fn play(listener: TcpListener, scenes: Vec<Scene>) -> Vec<String> {
             assert!(!request.contains(not_asked.as_str()), "not asked for {not_asked:?} in {request}");
         }
         match scene.answer {
-            Answer::Bytes(bytes) => stream.write_all(bytes.as_bytes()).await.expect("the client reads"),
+            Answer::Bytes(bytes) => stream.write_all(&bytes).await.expect("the client reads"),
             Answer::WebSocket(frames) => play_websocket(&mut stream, &request, frames).await,
         }
         requests.push(request);

@@ -10,6 +10,7 @@ use crate::peer::{Peer, answer, flow, scene, websocket};
 use crate::{AT_ONCE, client, transcript};
 
 const NDJSON: &str = "application/x-ndjson";
+const NOTHING: [&str; 0] = [];
 const PROBLEM: &str = "content-type: application/problem+json\r\n";
 
 fn auto(client: &Client) -> Subscriber {
@@ -41,8 +42,8 @@ async fn a_proxy_that_holds_a_stream_back_is_left_for_a_transport_that_answers()
     let body = r#"{"publications":[],"cursor":"e-7","more":false}"#;
     let peer = Peer::play(vec![
         websocket(&[], vec![Hear("subscribe")]).held(),
-        scene(&["text/event-stream"], flow("text/event-stream", &[])).held(),
-        scene(&["x-ndjson"], flow(NDJSON, &[])).held(),
+        scene(&["text/event-stream"], flow("text/event-stream", &NOTHING)).held(),
+        scene(&["x-ndjson"], flow(NDJSON, &NOTHING)).held(),
         scene(&["GET /channels/a?live "], answer("200 OK", "", body)).held(),
     ])
     .await;
@@ -69,7 +70,7 @@ async fn what_the_server_itself_refuses_is_final() {
 async fn changes_its_transport_in_mid_way_and_misses_nothing() {
     let publication = |offset: u64| format!(r#"{{"channel":"a","position":"e-{offset}","data":"x"}}"#);
     let peer = Peer::play(vec![
-        scene(&["x-ndjson", "?live"], flow(NDJSON, &["{\"channel\":\"a\",\"cursor\":\"e-0\"}\n", &(publication(1) + "\n")])).held(),
+        scene(&["x-ndjson", "?live"], flow(NDJSON, &["{\"channel\":\"a\",\"cursor\":\"e-0\"}\n", (publication(1) + "\n").as_str()])).held(),
         websocket(
             &["upgrade: websocket"],
             vec![
@@ -86,7 +87,7 @@ async fn changes_its_transport_in_mid_way_and_misses_nothing() {
         .held(),
         scene(
             &["text/event-stream", "after=e-3"],
-            flow("text/event-stream", &["id: e-3\n\n", &format!("id: e-4\ndata: {}\n\n", publication(4))]),
+            flow("text/event-stream", &["id: e-3\n\n", format!("id: e-4\ndata: {}\n\n", publication(4)).as_str()]),
         )
         .held(),
     ])
