@@ -65,23 +65,23 @@ impl Http {
     }
 
     /// A GET of a path, to be completed with headers.
-    pub(crate) fn get(&self, path: &str) -> Request<Full<Bytes>> {
+    pub(crate) fn get(&self, path: &str) -> Result<Request<Full<Bytes>>, ClientFault> {
         self.request(Method::GET, path, Bytes::new())
     }
 
     /// A POST of a body to a path, to be completed with headers.
-    pub(crate) fn post(&self, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+    pub(crate) fn post(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientFault> {
         self.request(Method::POST, path, body)
     }
 
-    fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientFault> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        // Paths are built from encoded parts, so they always parse; an authority was checked when the address was read.
-        *request.uri_mut() = path.parse().unwrap_or_default();
+        let unsayable = |_| ClientFault::Url { url: path.chars().take(80).collect(), why: "too long, or not what a request line can hold" };
+        *request.uri_mut() = path.parse().map_err(unsayable)?;
         set(&mut request, header::HOST, &self.target.authority());
         set(&mut request, header::USER_AGENT, concat!("bongsu/", env!("CARGO_PKG_VERSION")));
-        request
+        Ok(request)
     }
 
     /// Sends and waits for the head, on the kept connection if it still stands. Refusals become faults.

@@ -54,7 +54,7 @@ impl Pager {
     /// Asks for the next page, and says whether there is more behind it. With a wait the server holds its answer back.
     pub(crate) async fn fetch(&mut self, wait: Option<Duration>) -> Result<bool, ClientFault> {
         let path = self.subject.address();
-        let mut request = self.http.get(&path);
+        let mut request = self.http.get(&path)?;
         set(&mut request, header::ACCEPT, "application/json");
         match wait {
             Some(wait) => set(&mut request, header::HeaderName::from_static("prefer"), &format!("wait={}", wait.as_secs())),

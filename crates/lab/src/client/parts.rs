@@ -136,7 +136,9 @@ mod tests {
 
     const TYPE: &str = "multipart/mixed; boundary=\"b\"";
 
-    fn parse(text: &[u8], size: usize) -> (Vec<(Option<String>, Vec<u8>)>, bool) {
+    type Parsed = (Option<String>, Vec<u8>);
+
+    fn parse(text: &[u8], size: usize) -> (Vec<Parsed>, bool) {
         let (mut parser, mut parts) = (Parser::new(TYPE, 1 << 10).expect("a boundary"), Vec::new());
         for chunk in text.chunks(size) {
             parser.push(chunk);

@@ -148,7 +148,7 @@ fn may_pass(fault: &ClientFault) -> bool {
 }
 
 async fn post(http: &mut Http, target: &Target, outgoing: &Outgoing) -> Result<Cursor, ClientFault> {
-    let mut request = http.post(&target.channel_path(&outgoing.channel), outgoing.draft.data.clone());
+    let mut request = http.post(&target.channel_path(&outgoing.channel), outgoing.draft.data.clone())?;
     set(&mut request, header::CONTENT_TYPE, outgoing.draft.content_type.as_str());
     if let Some(key) = &outgoing.idempotency_key {
         set(&mut request, header::HeaderName::from_static("idempotency-key"), key);
@@ -164,7 +164,7 @@ async fn post_lines(http: &mut Http, target: &Target, outgoing: &[Outgoing]) -> 
         body.push_str(&line);
         body.push('\n');
     }
-    let mut request = http.post(&target.publish_path(), Bytes::from(body));
+    let mut request = http.post(&target.publish_path(), Bytes::from(body))?;
     set(&mut request, header::CONTENT_TYPE, "application/x-ndjson");
     let answer = http.ask(request, Duration::ZERO).await?;
     let results: Results = answer

@@ -119,6 +119,12 @@ pub fn read(text: &[u8], subject: Option<&Subject>) -> Result<Record, ClientFaul
     form.into_record(subject)
 }
 
+/// Reads a gap object by itself, as a plain WebSocket's close frame 4009 gives it for a reason.
+pub fn read_gap(text: &str, channel: &ChannelName) -> Result<GapNotice, ClientFault> {
+    let form: GapForm<'_> = serde_json::from_str(text).map_err(|fault| unreadable(text.as_bytes(), fault))?;
+    form.into_notice(Some(channel))
+}
+
 impl Form<'_> {
     fn into_record(mut self, subject: Option<&Subject>) -> Result<Record, ClientFault> {
         let only = subject.and_then(Subject::only);

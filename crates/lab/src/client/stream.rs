@@ -75,7 +75,7 @@ pub(crate) async fn open_response(
     limits: Limits,
 ) -> Result<(Http, Response<Incoming>), ClientFault> {
     let mut http = Http::new(target, limits);
-    let mut request = http.get(path);
+    let mut request = http.get(path)?;
     set(&mut request, header::ACCEPT, accept);
     let response = http.send(request, Duration::ZERO).await?;
     let kind = header_text(response.headers(), "content-type").unwrap_or_default();

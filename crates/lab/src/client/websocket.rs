@@ -47,7 +47,7 @@ impl WebSocket {
     pub async fn open(target: &Target, path: &str, subprotocol: Option<&str>, limits: Limits) -> Result<Self, ClientFault> {
         let mut http = Http::new(target, limits);
         let key = handshake::client_key(rand::rng().random());
-        let request = upgrade(http.get(path), &key, subprotocol);
+        let request = upgrade(http.get(path)?, &key, subprotocol);
         let response = http.send(request, Duration::ZERO).await?;
         check_handshake(&response, &key, subprotocol)?;
         let upgraded = hyper::upgrade::on(response).await.map_err(ClientFault::broken)?;

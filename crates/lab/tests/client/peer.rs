@@ -41,6 +41,8 @@ enum End {
     Keep,
     /// Nothing more is said until the client closes.
     Hold,
+    /// Nothing more is said until the script ends.
+    LeaveOpen,
 }
 
 /// A running peer.
@@ -84,6 +86,11 @@ impl Scene {
         Self { end: End::Hold, ..self }
     }
 
+    /// The connection stays open and silent while the next scenes are played.
+    pub(crate) fn left_open(self) -> Self {
+        Self { end: End::LeaveOpen, ..self }
+    }
+
     /// The request must not hold this.
     pub(crate) fn without(mut self, text: &str) -> Self {
         self.not_asked.push(text.to_owned());
@@ -108,7 +115,7 @@ pub(crate) fn flow(kind: &str, chunks: &[impl AsRef<[u8]>]) -> Vec<u8> {
 }
 
 async fn play(listener: TcpListener, scenes: Vec<Scene>) -> Vec<String> {
-    let (mut kept, mut requests) = (None, Vec::new());
+    let (mut kept, mut left_open, mut requests) = (None, Vec::new(), Vec::new());
     for scene in scenes {
         let mut stream = match kept.take() {
             Some(stream) => stream,
@@ -129,6 +136,7 @@ async fn play(listener: TcpListener, scenes: Vec<Scene>) -> Vec<String> {
         match scene.end {
             End::Close => drop(stream),
             End::Keep => kept = Some(stream),
+            End::LeaveOpen => left_open.push(stream),
             End::Hold => while stream.read(&mut [0; 1024]).await.is_ok_and(|len| len > 0) {},
         }
     }

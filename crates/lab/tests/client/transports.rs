@@ -1,7 +1,8 @@
 //! Each transport alone: what it asks, what it makes of the answers, and how it resumes after a cut.
 
-use bongsu_core::{Cursor, Start};
-use bongsu_lab::client::Transport;
+use bongsu_core::websocket::{Message, Opcode};
+use bongsu_core::{ChannelName, Cursor, Start};
+use bongsu_lab::client::{Choice, Limits, Transport, WebSocket, record};
 
 use crate::peer::Frame::{Close, Hear, Ping, Say};
 use crate::peer::{Peer, Scene, answer, flow, scene, websocket};
@@ -211,4 +212,46 @@ async fn several_channels_come_over_one_websocket() {
     assert_eq!(cursors, ["a f-5", "b/c e-1"]);
     drop(subscriber);
     listening.finished().await;
+}
+
+#[tokio::test]
+async fn channels_with_starts_that_one_request_cannot_say_come_over_a_connection_each() {
+    let lines = |name: &str| {
+        format!("{{\"channel\":\"{name}\",\"cursor\":\"e-0\"}}\n{{\"channel\":\"{name}\",\"position\":\"e-1\",\"data\":\"{name}\"}}\n")
+    };
+    let peer = Peer::play(vec![
+        scene(&["GET /channels/a?live "], flow(NDJSON, &[lines("a")])).left_open(),
+        scene(&["GET /channels/b?earliest "], flow(NDJSON, &[lines("b")])).held(),
+    ])
+    .await;
+    let name = |text| ChannelName::parse(text).expect("a name");
+    let starts = vec![(name("a"), Start::Live), (name("b"), Start::Earliest)];
+    let mut subscriber = client(&peer.url).follow_from(Choice::fixed(Transport::Stream), starts).expect("channels");
+    let mut texts: Vec<_> = subscriber.take(2).await.expect("both").iter().map(|published| published.text()).collect();
+    texts.sort();
+    assert_eq!(texts, ["a", "b"]);
+    drop(subscriber);
+    peer.finished().await;
+}
+
+#[tokio::test]
+async fn a_plain_websocket_carries_payloads_both_ways_and_a_gap_as_it_closes() {
+    let peer = Peer::play(vec![
+        websocket(
+            &["GET /channels/a?after=e-1 "],
+            vec![Hear("up"), Say("down"), Close(4009, r#"{"asked":"e-1","resumed":"f-3","reason":"epoch"}"#)],
+        )
+        .without("sec-websocket-protocol"),
+    ])
+    .await;
+    let client = client(&peer.url);
+    let channel = ChannelName::parse("a").expect("a name");
+    let mut socket = WebSocket::open_plain(client.target(), &channel, &after("e-1"), Limits::default()).await.expect("open");
+    socket.send(Opcode::Text, b"up").await.expect("sent");
+    assert_eq!(socket.receive().await.expect("a message"), Some(Message::Text("down".into())));
+    let Ok(Some(Message::Close(Some(frame)))) = socket.receive().await else { panic!("no close") };
+    let gap = record::read_gap(&frame.reason, &channel).expect("a gap");
+    assert_eq!((frame.code, gap.resumed.as_str(), gap.reason.as_str()), (4009, "f-3", "epoch"));
+    assert_eq!(socket.receive().await.expect("the end"), None);
+    peer.finished().await;
 }
