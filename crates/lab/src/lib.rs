@@ -1,1 +1,3 @@
-//! The far end of every transport.
+//! The far end of every transport: clients now, load and measurement beside them. Never sees the server's code.
+
+pub mod client;
