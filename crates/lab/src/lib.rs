@@ -1,1 +1,4 @@
 //! The far end of every transport.
+
+pub mod ceiling;
+pub mod load;
