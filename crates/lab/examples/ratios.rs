@@ -104,7 +104,7 @@ struct Shape {
 /// A name, and what differs from a thousand WebSocket subscribers of one channel with one publication in flight.
 type Scenario = (&'static str, fn(&mut Shape));
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 17] = [
     ("ws-1", |_| ()),
     ("ws-64", |shape| shape.in_flight = 64),
     ("ws-20/s", |shape| shape.rate = Some(20.0)),
@@ -113,6 +113,17 @@ const SCENARIOS: [Scenario; 10] = [
     ("sse-64", |shape| (shape.transport, shape.in_flight) = ("sse".into(), 64)),
     ("ndjson-1", |shape| shape.transport = "ndjson".into()),
     ("ndjson-64", |shape| (shape.transport, shape.in_flight) = ("ndjson".into(), 64)),
+    ("ws-1000-channels-1", |shape| shape.channels = 1000),
+    ("ws-1000-channels-64", |shape| (shape.channels, shape.in_flight) = (1000, 64)),
+    ("ws-10-subscriptions-1", |shape| (shape.subscribers, shape.channels, shape.subscriptions) = (100, 100, 10)),
+    ("ws-10-subscriptions-64", |shape| {
+        (shape.subscribers, shape.channels, shape.subscriptions, shape.in_flight) = (100, 100, 10, 64);
+    }),
+    ("ws-10-subscriptions-2000/s", |shape| {
+        (shape.subscribers, shape.channels, shape.subscriptions, shape.rate) = (100, 100, 10, Some(2000.0));
+    }),
+    ("ws-laggard-1", |shape| (shape.slow, shape.slow_pause) = (1, 0.5)),
+    ("ws-laggard-64", |shape| (shape.slow, shape.slow_pause, shape.in_flight) = (1, 0.5, 64)),
     ("idle-ws-10000", |shape| (shape.subscribers, shape.seconds) = (10_000, 0.0)),
     ("idle-sse-10000", |shape| (shape.transport, shape.subscribers, shape.seconds) = ("sse".into(), 10_000, 0.0)),
 ];
@@ -237,7 +248,10 @@ fn compare(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
         for _ in 0..args.rounds {
             for (place, (_, command)) in servers.iter().enumerate() {
                 let server = Server::start(command)?;
-                reports[place].push(load::run(&plan(&shape, server.address, Some(server.child.id()))?)?);
+                match load::run(&plan(&shape, server.address, Some(server.child.id()))?) {
+                    Ok(report) => reports[place].push(report),
+                    Err(fault) => eprintln!("{name}: {}: {fault}", servers[place].0),
+                }
             }
         }
         print(name, &servers, &reports);
@@ -288,6 +302,9 @@ fn print(scenario: &str, servers: &[(&str, &str)], reports: &[Vec<Report>]) {
     for ((name, _), reports) in servers.iter().zip(reports) {
         for report in reports.iter().filter(|report| !report.is_clean()) {
             println!("  {name}: NOT CLEAN: {} lost, {} repeated, {} closed", report.lost, report.repeated, report.closed);
+        }
+        for report in reports.iter().filter(|report| report.slow_deliveries > 0) {
+            println!("  {name}: slow subscribers got {} and missed {}", report.slow_deliveries, report.slow_lost);
         }
     }
 }

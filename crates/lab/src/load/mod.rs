@@ -183,7 +183,7 @@ pub enum RunFault {
     },
     /// The server said something that the driver cannot read.
     #[error("a server's answer: {0}")]
-    Peer(#[from] decode::PeerFault),
+    Peer(#[from] PeerFault),
 }
 
 /// The shortest payload: it has room for the mark and the number.
