@@ -104,7 +104,7 @@ struct Shape {
 /// A name, and what differs from a thousand WebSocket subscribers of one channel with one publication in flight.
 type Scenario = (&'static str, fn(&mut Shape));
 
-const SCENARIOS: [Scenario; 17] = [
+const SCENARIOS: [Scenario; 19] = [
     ("ws-1", |_| ()),
     ("ws-64", |shape| shape.in_flight = 64),
     ("ws-20/s", |shape| shape.rate = Some(20.0)),
@@ -113,6 +113,8 @@ const SCENARIOS: [Scenario; 17] = [
     ("sse-64", |shape| (shape.transport, shape.in_flight) = ("sse".into(), 64)),
     ("ndjson-1", |shape| shape.transport = "ndjson".into()),
     ("ndjson-64", |shape| (shape.transport, shape.in_flight) = ("ndjson".into(), 64)),
+    ("long-poll-1", |shape| shape.transport = "long-poll".into()),
+    ("long-poll-64", |shape| (shape.transport, shape.in_flight) = ("long-poll".into(), 64)),
     ("ws-1000-channels-1", |shape| shape.channels = 1000),
     ("ws-1000-channels-64", |shape| (shape.channels, shape.in_flight) = (1000, 64)),
     ("ws-10-subscriptions-1", |shape| (shape.subscribers, shape.channels, shape.subscriptions) = (100, 100, 10)),
@@ -159,7 +161,8 @@ fn plan(shape: &Shape, address: SocketAddr, pid: Option<u32>) -> Result<Plan, Bo
         "ws" => Transport::WebSocket,
         "sse" => Transport::Sse,
         "ndjson" => Transport::Lines,
-        other => return Err(format!("no transport {other}; there are ws, sse and ndjson").into()),
+        "long-poll" => Transport::LongPoll,
+        other => return Err(format!("no transport {other}; there are ws, sse, ndjson and long-poll").into()),
     };
     let mut target = Target::plain(address, transport);
     if let Some(path) = &shape.subscribe_path {

@@ -39,7 +39,7 @@ fn check(plan: &Plan) -> Report {
 #[test]
 fn every_transport_delivers_everything() {
     let address = serve(Writing::Batched);
-    for transport in [Transport::WebSocket, Transport::Sse, Transport::Lines] {
+    for transport in [Transport::WebSocket, Transport::Sse, Transport::Lines, Transport::LongPoll] {
         check(&plan(Target::plain(address, transport)));
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Connection {
 pub(super) enum Phase {
     /// Its request has not been read yet.
     Head,
+    /// Its poll waits for something to come.
+    Waiting,
     /// It is on its channels.
     Open(Encoding),
 }
@@ -33,6 +35,8 @@ pub(super) enum Phase {
 pub(super) struct Request {
     pub(super) channels: Vec<String>,
     pub(super) encoding: Encoding,
+    /// The cursor of a poll.
+    pub(super) after: Option<u64>,
     pub(super) answer: Vec<u8>,
 }
 
@@ -89,11 +93,18 @@ impl Request {
         let accepts = |media: &[u8]| value("accept").is_some_and(|value| memchr::memmem::find(value, media).is_some());
         let (encoding, answer) = match value("sec-websocket-key") {
             Some(key) => (Encoding::WebSocket, switching(key)),
+            None if query(target, "wait=").is_some() => (Encoding::LongPoll, Vec::new()),
             None if accepts(b"event-stream") => (Encoding::Sse, streaming("text/event-stream")),
             None => (Encoding::Lines, streaming("application/x-ndjson")),
         };
-        Some((Self { channels: channels(target), encoding, answer }, head))
+        let after = query(target, "after=").and_then(|after| after.parse().ok());
+        Some((Self { channels: channels(target), encoding, after, answer }, head))
     }
+}
+
+/// The value of a query parameter, given with its equals sign.
+fn query<'a>(target: &'a str, name: &str) -> Option<&'a str> {
+    target.split_once('?')?.1.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
 fn channels(target: &str) -> Vec<String> {
@@ -152,7 +163,18 @@ pub(super) fn lay(encoding: Encoding, payload: &[u8], out: &mut Vec<u8>) {
         }
         Encoding::Sse => chunk(out, &[b"data: ", payload, b"\n\n"]),
         Encoding::Lines => chunk(out, &[payload, b"\n"]),
+        Encoding::LongPoll => {
+            out.extend_from_slice(payload);
+            out.push(b'\n');
+        }
     }
+}
+
+/// The answer to a poll.
+pub(super) fn page(head: u64, lines: &[u8]) -> Vec<u8> {
+    let mut page = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nBongsu-Cursor: {head}\r\n\r\n", lines.len()).into_bytes();
+    page.extend_from_slice(lines);
+    page
 }
 
 fn chunk(out: &mut Vec<u8>, parts: &[&[u8]]) {
@@ -187,6 +209,7 @@ mod tests {
         assert_eq!(parse("GET /x/a HTTP/1.1\r\nSec-WebSocket-Key: k\r\n\r\n"), Some((Encoding::WebSocket, vec!["a".into()])));
         assert_eq!(parse("GET /a HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n"), Some((Encoding::Sse, vec!["a".into()])));
         let both = Some((Encoding::Lines, vec!["a".into(), "b".into()]));
+        assert_eq!(parse("GET /a?wait=25&after=3 HTTP/1.1\r\n\r\n"), Some((Encoding::LongPoll, vec!["a".into()])));
         assert_eq!(parse("GET /s?channel=a&channel=b HTTP/1.1\r\n\r\n"), both);
     }
 

@@ -1,12 +1,12 @@
 //! The bare server: the least that this kernel lets a server do for one delivery. Every ratio is quoted against it.
 //!
-//! One thread, one event loop, no checks and no positions. A path is a channel (or, in a query, several: `channel=a&channel=b`);
+//! One thread, one event loop, no checks and no positions but a count for those who poll. A path is a channel (or, in a query, several: `channel=a&channel=b`);
 //! what arrives in a WebSocket frame goes to all who are on the channel, the sender too. The frames of one loop turn are laid end
 //! to end once and leave with one write for each subscriber.
 
 mod connection;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 
@@ -35,6 +35,8 @@ pub enum Encoding {
     Sse,
     /// A line for each message in chunked coding.
     Lines,
+    /// A request for each answer; the answer holds the lines of all that came since.
+    LongPoll,
 }
 
 /// The server, bound and ready to run.
@@ -54,7 +56,11 @@ pub struct Ceiling {
 #[derive(Debug, Default)]
 struct Channel {
     marked: bool,
-    lanes: [Lane; 3],
+    lanes: [Lane; ENCODINGS.len()],
+    /// Whether anyone ever polled, how many messages there were, and since then the last of them for who is between two polls.
+    polled: bool,
+    head: u64,
+    recent: VecDeque<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -159,7 +165,10 @@ impl Ceiling {
         let mut used = 0;
         if self.connections.get(key)?.phase == Phase::Head {
             let Some((request, head)) = Request::parse(bytes) else { return (bytes.len() < HEAD_BYTES_MAX).then_some(0) };
-            self.join(key, &request);
+            match request.encoding {
+                Encoding::LongPoll => self.wait(key, &request),
+                _ => self.join(key, &request),
+            }
             used = head;
         }
         let connection = self.connections.get(key)?;
@@ -178,15 +187,9 @@ impl Ceiling {
     }
 
     fn join(&mut self, key: usize, request: &Request) {
-        let mut channels = Vec::with_capacity(request.channels.len());
-        for name in &request.channels {
-            let next = self.channels.len();
-            let channel = *self.names.entry(name.clone()).or_insert(next);
-            if channel == next {
-                self.channels.push(Channel::default());
-            }
-            self.channels[channel].lanes[request.encoding as usize].subscribers.push(key);
-            channels.push(channel as u32);
+        let channels: Vec<u32> = request.channels.iter().map(|name| self.channel(name)).collect();
+        for &channel in &channels {
+            self.channels[channel as usize].lanes[request.encoding as usize].subscribers.push(key);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.channels = channels.into_boxed_slice();
@@ -194,10 +197,44 @@ impl Ceiling {
         connection.write(&request.answer);
     }
 
+    /// Answers a poll with what came since its cursor, or holds it until something comes.
+    fn wait(&mut self, key: usize, request: &Request) {
+        let Some(name) = request.channels.first() else { return };
+        let index = self.channel(name);
+        let channel = &mut self.channels[index as usize];
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.channels = Box::new([index]);
+        channel.polled = true;
+        let missed = channel.head - request.after.unwrap_or(channel.head).min(channel.head);
+        if missed == 0 {
+            connection.phase = Phase::Waiting;
+            channel.lanes[Encoding::LongPoll as usize].subscribers.push(key);
+            return;
+        }
+        let from = channel.recent.len().saturating_sub(missed as usize);
+        let mut lines = Vec::new();
+        channel.recent.range(from..).for_each(|payload| connection::lay(Encoding::LongPoll, payload, &mut lines));
+        connection.write(&connection::page(channel.head, &lines));
+    }
+
+    fn channel(&mut self, name: &str) -> u32 {
+        let next = self.channels.len();
+        let channel = *self.names.entry(name.to_owned()).or_insert(next);
+        if channel == next {
+            self.channels.push(Channel::default());
+        }
+        channel as u32
+    }
+
     fn lay(&mut self, channel: u32, payload: &[u8]) {
         let index = channel as usize;
         let channel = &mut self.channels[index];
-        for (lane, encoding) in channel.lanes.iter_mut().zip([Encoding::WebSocket, Encoding::Sse, Encoding::Lines]) {
+        channel.head += 1;
+        if channel.polled {
+            channel.recent.push_back(payload.to_vec());
+            channel.recent.drain(..channel.recent.len().saturating_sub(RECENT_MAX));
+        }
+        for (lane, encoding) in channel.lanes.iter_mut().zip(ENCODINGS) {
             if !lane.subscribers.is_empty() {
                 connection::lay(encoding, payload, &mut lane.laid);
                 lane.ends.push(lane.laid.len());
@@ -212,8 +249,12 @@ impl Ceiling {
         for index in self.marked.drain(..) {
             let channel = &mut self.channels[index];
             channel.marked = false;
-            for lane in &mut channel.lanes {
+            let [streams @ .., polls] = &mut channel.lanes;
+            for lane in streams {
                 lane.flush(&mut self.connections, self.writing);
+            }
+            if !polls.subscribers.is_empty() {
+                polls.answer(&mut self.connections, channel.head);
             }
         }
     }
@@ -242,13 +283,31 @@ impl Lane {
                 }
             }
         }
+        self.clear();
+    }
+
+    /// Answers all who wait; each asks again when it wants more.
+    fn answer(&mut self, connections: &mut Slab<Connection>, head: u64) {
+        let page = connection::page(head, &self.laid);
+        for key in self.subscribers.drain(..) {
+            let Some(connection) = connections.get_mut(key) else { continue };
+            connection.phase = Phase::Head;
+            connection.write(&page);
+        }
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.laid.clear();
         self.ends.clear();
     }
 }
+
+const ENCODINGS: [Encoding; 4] = [Encoding::WebSocket, Encoding::Sse, Encoding::Lines, Encoding::LongPoll];
 
 const LISTENER: Token = Token(usize::MAX);
 const LISTEN_BACKLOG: i32 = 4096;
 const EVENTS_MAX: usize = 1024;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+const RECENT_MAX: usize = 1024;

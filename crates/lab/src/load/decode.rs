@@ -12,6 +12,8 @@ pub(super) struct Decoder {
     held: Vec<u8>,
     /// A line that is not whole yet.
     line: Vec<u8>,
+    /// Where the next poll goes on.
+    cursor: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ enum Phase {
     Chunk(usize),
     ChunkEnd,
     Identity,
+    /// So many bytes of a poll's answer are to come.
+    Page(usize),
     End,
 }
 
@@ -31,8 +35,10 @@ enum Phase {
 pub(super) enum Record<'a> {
     /// The response's head: it is open.
     Opened,
-    /// A frame's payload or a line.
+    /// A frame's payload, or a line of a stream or of a poll's answer.
     Data(&'a [u8]),
+    /// The end of a poll's answer, and its cursor.
+    Polled(&'a str),
     /// A WebSocket ping, to be answered with the same payload.
     Ping(&'a [u8]),
     /// The end, as the peer says it.
@@ -52,7 +58,7 @@ pub enum PeerFault {
 
 impl Decoder {
     pub(super) fn new(transport: Transport) -> Self {
-        Self { transport, phase: Phase::Head, held: Vec::new(), line: Vec::new() }
+        Self { transport, phase: Phase::Head, held: Vec::new(), line: Vec::new(), cursor: String::new() }
     }
 
     /// Takes what was read and calls for each record that is whole now.
@@ -92,6 +98,7 @@ impl Decoder {
                     self.lines(rest, record);
                     (!rest.is_empty()).then_some(rest.len())
                 }
+                Phase::Page(left) => self.page(rest, left, record),
                 Phase::End => return Ok(bytes.len()),
             };
             let Some(step) = step else { return Ok(used) };
@@ -104,21 +111,42 @@ impl Decoder {
         let mut response = httparse::Response::new(&mut headers);
         let httparse::Status::Complete(len) = response.parse(bytes).map_err(|_| PeerFault::NotHttp)? else { return Ok(None) };
         let code = response.code.unwrap_or_default();
-        let wanted = if self.transport == Transport::WebSocket { 101 } else { 200 };
-        if code != wanted {
+        let wanted: &[u16] = match self.transport {
+            Transport::WebSocket => &[101],
+            Transport::LongPoll => &[200, 204],
+            _ => &[200],
+        };
+        if !wanted.contains(&code) {
             return Err(PeerFault::Refused(format!("{code} {}", response.reason.unwrap_or_default())));
         }
-        let chunked = response
-            .headers
-            .iter()
-            .any(|header| header.name.eq_ignore_ascii_case("transfer-encoding") && header.value.eq_ignore_ascii_case(b"chunked"));
+        let header = |name: &str| {
+            let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+            header.and_then(|header| std::str::from_utf8(header.value).ok())
+        };
+        let chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        if let Some(cursor) = header("bongsu-cursor") {
+            self.cursor.clear();
+            self.cursor.push_str(cursor);
+        }
         self.phase = match self.transport {
             Transport::WebSocket => Phase::Frames,
+            Transport::LongPoll => Phase::Page(header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0)),
             _ if chunked => Phase::ChunkSize,
             _ => Phase::Identity,
         };
-        record(Record::Opened);
+        if self.transport != Transport::LongPoll {
+            record(Record::Opened);
+        }
         Ok(Some(len))
+    }
+
+    /// A poll's answer is cut into lines once it is whole.
+    fn page(&mut self, bytes: &[u8], left: usize, record: &mut impl FnMut(Record<'_>)) -> Option<usize> {
+        let page = bytes.get(..left)?;
+        page.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| record(Record::Data(line)));
+        record(Record::Polled(&self.cursor));
+        self.phase = Phase::Head;
+        Some(left)
     }
 
     fn chunk_size(&mut self, bytes: &[u8], record: &mut impl FnMut(Record<'_>)) -> Result<Option<usize>, PeerFault> {
@@ -190,6 +218,7 @@ mod tests {
                             Record::Opened => "opened".to_owned(),
                             Record::Data(data) => String::from_utf8_lossy(data).into_owned(),
                             Record::Ping(data) => format!("ping {}", String::from_utf8_lossy(data)),
+                            Record::Polled(cursor) => format!("polled {cursor}"),
                             Record::Closed => "closed".to_owned(),
                         })
                     })
@@ -212,6 +241,12 @@ mod tests {
         check(Transport::Lines, lines.as_bytes(), &["opened", "a", "bcd", "closed"]);
         let events = "HTTP/1.1 200 OK\r\n\r\nid: 1\ndata: hi\n\n: beat\ndata:you\n\n";
         check(Transport::Sse, events.as_bytes(), &["opened", "hi", "you"]);
+    }
+
+    #[test]
+    fn each_answer_to_a_poll_is_a_page() {
+        let answers = "HTTP/1.1 200 OK\r\nBongsu-Cursor: e-2\r\nContent-Length: 4\r\n\r\na\nb\nHTTP/1.1 204 No Content\r\n\r\n";
+        check(Transport::LongPoll, answers.as_bytes(), &["a", "b", "polled e-2", "polled e-2"]);
     }
 
     #[test]

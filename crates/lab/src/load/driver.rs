@@ -217,14 +217,16 @@ impl<'a> Driver<'a> {
             if peer.closed {
                 continue;
             }
+            let was_open = peer.is_open();
             if event.is_writable() {
                 peer.flush();
             }
-            let paused = index < self.plan.slow_subscribers && peer.is_open();
+            let paused = index < self.plan.slow_subscribers && was_open;
             if event.is_readable() && !paused {
-                let was_open = peer.is_open();
                 receive(peer, index, self.plan, &mut self.buffer, &self.stamp, &mut self.tally, &mut self.report, self.started)?;
-                self.ready += usize::from(!was_open && peer.is_open());
+            }
+            if !was_open && peer.is_open() {
+                self.ready += 1;
             }
         }
         Ok(())

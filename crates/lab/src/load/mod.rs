@@ -64,6 +64,8 @@ pub enum Transport {
     Sse,
     /// A stream of lines.
     Lines,
+    /// A request for each answer, from the `Bongsu-Cursor` of the one before. A poll counts as open once it is sent.
+    LongPoll,
 }
 
 /// A server described by data. In paths and frames, `{channel}` is a channel's name, `{channels}` all of a connection's as
@@ -94,7 +96,7 @@ impl Target {
         Self {
             address,
             transport,
-            subscribe_path: "/channels/{channel}".into(),
+            subscribe_path: if transport == Transport::LongPoll { "/channels/{channel}?wait=25" } else { "/channels/{channel}" }.into(),
             subscribe_frame: None,
             publish_path: "/channels/{channel}".into(),
             publish_subprotocol: None,

@@ -19,6 +19,8 @@ pub(super) struct Peer {
     opening: Vec<u8>,
     /// Answers that are still to come before it counts as open; the head is one.
     awaited: usize,
+    /// A poll's request line up to its cursor, and the rest.
+    poll: Option<Box<(String, String)>>,
     /// The channel of each subscription and the number it expects next.
     pub(super) subscriptions: Box<[(u64, u64)]>,
     pub(super) closed: bool,
@@ -35,6 +37,7 @@ impl Peer {
             Transport::WebSocket => wire::upgrade(&host, &path, target.subscribe_subprotocol.as_deref()),
             Transport::Sse => wire::get(&host, &path, "text/event-stream"),
             Transport::Lines => wire::get(&host, &path, "application/x-ndjson"),
+            Transport::LongPoll => wire::get(&host, &path, "*/*"),
         };
         let mut opening = Vec::new();
         for channel in channels.iter().take(target.subscribe_frame.iter().len() * channels.len()) {
@@ -43,6 +46,10 @@ impl Peer {
         }
         let answers = if opening.is_empty() { 0 } else { channels.len() };
         let mut peer = Self::connect(target, target.transport, request, index, registry)?;
+        if target.transport == Transport::LongPoll {
+            peer.poll = Some(Box::new((format!("GET {path}&after="), format!(" HTTP/1.1\r\nHost: {host}\r\n\r\n"))));
+            peer.awaited = 0;
+        }
         peer.opening = opening;
         peer.awaited += answers;
         peer.subscriptions = channels.iter().map(|&channel| (channel as u64, channel as u64)).collect();
@@ -68,14 +75,15 @@ impl Peer {
             outgoing: request,
             opening: Vec::new(),
             awaited: 1,
+            poll: None,
             subscriptions: Box::default(),
             closed: false,
         })
     }
 
-    /// Whether its request, and each of its subscriptions, was answered.
+    /// Whether its request, and each of its subscriptions, was answered; a poll's only has to be sent.
     pub(super) fn is_open(&self) -> bool {
-        self.awaited == 0
+        self.awaited == 0 && (self.poll.is_none() || self.outgoing.is_empty())
     }
 
     /// Lays a publication to be sent with the next [`Peer::flush`].
@@ -117,13 +125,17 @@ impl Peer {
     }
 
     fn take(&mut self, bytes: &[u8], each: &mut impl FnMut(&mut [(u64, u64)], &[u8])) -> Result<(), PeerFault> {
-        let Self { decoder, subscriptions, awaited, outgoing, opening, closed, .. } = self;
+        let Self { decoder, subscriptions, awaited, outgoing, opening, poll, closed, .. } = self;
         decoder.feed(bytes, &mut |record| match record {
             Record::Data(data) if *awaited == 0 => each(subscriptions, data),
             Record::Data(_) => *awaited -= 1,
             Record::Opened => {
                 *awaited -= 1;
                 outgoing.append(opening);
+            }
+            Record::Polled(cursor) => {
+                let Some((before, behind)) = poll.as_deref() else { return };
+                [before.as_str(), cursor, behind].iter().for_each(|part| outgoing.extend_from_slice(part.as_bytes()));
             }
             Record::Ping(payload) => wire::lay_masked(10, payload, outgoing),
             Record::Closed => *closed = true,
