@@ -253,7 +253,7 @@ impl Ceiling {
             for lane in streams {
                 lane.flush(&mut self.connections, self.writing);
             }
-            if !polls.subscribers.is_empty() {
+            if !polls.laid.is_empty() {
                 polls.answer(&mut self.connections, channel.head);
             }
         }
