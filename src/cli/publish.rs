@@ -9,6 +9,8 @@ use bongsu_core::{ChannelName, ContentType, Draft};
 use bongsu_lab::client::{BackoffLimits, Client, ClientFault, Outgoing, Publisher, Verdict};
 use tokio::sync::mpsc;
 
+use super::exit::Exit;
+
 /// Publish in a channel, and print the position of what was published.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -68,27 +70,27 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Who reads the positions has seen enough.
         Err(End::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(End::Output(error)) => fail(1, &format!("cannot write to standard output: {error}")),
-        Err(End::Input(name, error)) => fail(2, &format!("cannot read {name}: {error}")),
-        Err(End::Refused) => ExitCode::from(4),
+        Err(End::Output(error)) => fail(Exit::Failure, &format!("cannot write to standard output: {error}")),
+        Err(End::Input(name, error)) => fail(Exit::Usage, &format!("cannot read {name}: {error}")),
+        Err(End::Refused) => Exit::Refused.into(),
         Err(End::Fault(fault)) => fail(exit_code(&fault), &fault.to_string()),
     }
 }
 
 /// The exit code that tells a fault.
-pub(crate) fn exit_code(fault: &ClientFault) -> u8 {
+pub(crate) fn exit_code(fault: &ClientFault) -> Exit {
     match fault {
-        ClientFault::Url { .. } | ClientFault::Name(_) | ClientFault::Cursor(_) => 2,
-        ClientFault::Refused(problem) if problem.is_document || fault.verdict() == Verdict::Final => 4,
-        ClientFault::Told { .. } | ClientFault::SentAway(_) => 4,
-        ClientFault::Refused(_) | ClientFault::Connect { .. } | ClientFault::Broken(_) | ClientFault::Silent { .. } => 5,
-        _ => 1,
+        ClientFault::Url { .. } | ClientFault::Name(_) | ClientFault::Cursor(_) => Exit::Usage,
+        ClientFault::Refused(problem) if problem.is_document || fault.verdict() == Verdict::Final => Exit::Refused,
+        ClientFault::Told { .. } | ClientFault::SentAway(_) => Exit::Refused,
+        ClientFault::Refused(_) | ClientFault::Connect { .. } | ClientFault::Broken(_) | ClientFault::Silent { .. } => Exit::CannotConnect,
+        _ => Exit::Failure,
     }
 }
 
-fn fail(code: u8, message: &str) -> ExitCode {
+fn fail(exit: Exit, message: &str) -> ExitCode {
     say(message);
-    ExitCode::from(code)
+    exit.into()
 }
 
 /// Tells a person something.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bongsu_core::{ChannelName, Cursor, Start};
 use bongsu_lab::client::{Choice, Client, ClientFault, Event, Notice, Options, Published, Subscriber, Transport};
 
+use super::exit::Exit;
 use super::publish::exit_code;
 
 /// Follow channels, and print what is published in them.
@@ -84,7 +85,7 @@ enum End {
 pub(crate) async fn run(args: Args) -> ExitCode {
     let mut subscriber = match subscriber(&args) {
         Ok(subscriber) => subscriber,
-        Err(message) => return fail(2, &message),
+        Err(message) => return fail(Exit::Usage, &message),
     };
     let end = tokio::select! {
         end = follow(&mut subscriber, &args) => end,
@@ -97,7 +98,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         End::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        End::Output(error) => fail(1, &format!("cannot write to standard output: {error}")),
+        End::Output(error) => fail(Exit::Failure, &format!("cannot write to standard output: {error}")),
         End::Fault(fault) => {
             say(&fault.to_string());
             fail(exit_code(&fault), &how_to_resume(&subscriber))
@@ -217,9 +218,9 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn fail(code: u8, message: &str) -> ExitCode {
+fn fail(exit: Exit, message: &str) -> ExitCode {
     say(message);
-    ExitCode::from(code)
+    exit.into()
 }
 
 /// Tells a person something.

@@ -1,7 +1,6 @@
-//! The far end of every transport: clients now, load and measurement beside them. Never sees the server's code.
-
-pub mod client;
-//! The far end of every transport.
+//! The far end of every transport: clients, a load driver, and the bare server that shows what the machine itself can do.
+//! Never sees the server's code.
 
 pub mod ceiling;
+pub mod client;
 pub mod load;
