@@ -1,7 +1,7 @@
 //! Server-sent events, so that a browser's own `EventSource` sees publications, gaps and goodbyes.
 //!
-//! An event's data is a list of lines: whatever ended a line in the payload (CRLF, CR or LF) arrives as LF. Whoever needs the
-//! very bytes asks for the whole JSON form.
+//! An event's data is a list of lines that arrive joined by LF, so a payload with a CR, which would not arrive as it was
+//! published, goes as base64 like one that is not text. Whoever wants one form for all asks for the whole JSON form.
 
 use bytes::{BufMut, BytesMut};
 
@@ -23,7 +23,7 @@ pub(super) fn publication(publication: &Publication, composite: Option<&str>, ou
     let data = &publication.draft.data;
     out.reserve(data.len() + 64);
     write_id(publication.position, composite, out);
-    if std::str::from_utf8(data).is_ok() {
+    if memchr::memchr(b'\r', data).is_none() && std::str::from_utf8(data).is_ok() {
         write_lines(data, out);
     } else {
         out.put_slice(b"event: base64\ndata: ");
@@ -78,11 +78,10 @@ fn write_id(position: Position, composite: Option<&str>, out: &mut BytesMut) {
 fn write_lines(data: &[u8], out: &mut BytesMut) {
     let mut rest = data;
     loop {
-        let end = memchr::memchr2(b'\r', b'\n', rest);
+        let end = memchr::memchr(b'\n', rest);
         write_line(&rest[..end.unwrap_or(rest.len())], out);
         let Some(end) = end else { return };
-        let crlf = rest[end..].starts_with(b"\r\n");
-        rest = &rest[end + 1 + usize::from(crlf)..];
+        rest = &rest[end + 1..];
     }
 }
 

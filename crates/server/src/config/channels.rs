@@ -46,7 +46,7 @@ impl ChannelOverride {
     /// Reports each key whose value is not allowed: the ranges are those of the general keys.
     pub(super) fn check(&self, report: Report<'_>) {
         if let Err(fault) = ChannelPattern::parse(&self.pattern) {
-            report("pattern", format!("{:?}", self.pattern), format!("a pattern of channel names such as \"chat/**\" ({fault})"));
+            report("pattern", format!("{:?}", self.pattern), format!("a pattern of channel names such as \"chat/**\": {fault}"));
         }
         check_some("publications_max", self.publications_max, 1, 100_000_000, report);
         check_some("bytes_max", self.bytes_max, Size::kib(1), Size::gib(1024), report);

@@ -235,6 +235,8 @@ impl Loader {
                     let value = self.schema.value_of_text(&key, text);
                     self.set(key, value, Origin::Variable(name.clone()));
                 }
+                // Some other program's, such as what an orchestrator sets for a service named bongsu.
+                Err(nearest) if !self.schema.may_be_meant(name, &nearest) => (),
                 Err(nearest) => self.faults.push(Fault::UnknownVariable { name: name.clone(), nearest }),
             }
         }

@@ -89,6 +89,13 @@ impl Schema {
         }
     }
 
+    /// Whether an unknown variable was probably meant for us: it names one of our sections, or nearly one of our keys.
+    pub(super) fn may_be_meant(&self, name: &str, nearest: &str) -> bool {
+        let section_of = |key: &String| key.split_once('.').map(|(section, _)| variable(section, "_") + "_");
+        let of_a_section = self.keys.keys().filter_map(section_of).any(|section| name.starts_with(&section));
+        of_a_section || strsim::jaro_winkler(&name[VARIABLE_PREFIX.len()..], nearest.trim_start_matches(VARIABLE_PREFIX)) > 0.85
+    }
+
     /// Makes a value of a text from the environment or the command line, as the key's type asks.
     ///
     /// A text that does not suit the type stays a text, so that the check of the value tells what is allowed.

@@ -162,7 +162,8 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
     }
     assert_eq!(
         faults("[[channels]]\npattern = \"\"\npublications_max = 0"),
-        "bongsu.toml:2: channels.pattern = \"\" is not allowed; allowed: a pattern of channel names such as \"chat/**\"\n\
+        "bongsu.toml:2: channels.pattern = \"\" is not allowed; allowed: a pattern of channel names such as \"chat/**\": no channel can \
+         match: the channel name is empty; give 1 to 255 bytes such as chat/lobby\n\
          bongsu.toml:3: channels.publications_max = 0 is not allowed; allowed: 1 to 100000000"
     );
 }

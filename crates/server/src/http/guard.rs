@@ -66,7 +66,11 @@ impl Guard {
             return true;
         }
         // A name can be made to resolve to us; an address that is literally ours cannot be anyone else's.
-        match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        let literal = match name.strip_prefix('[') {
+            Some(rest) => rest.strip_suffix(']').unwrap_or_default(),
+            None => name,
+        };
+        match literal.parse::<IpAddr>() {
             Ok(ip) if self.address.ip().is_loopback() => ip.is_loopback(),
             Ok(_) => true,
             Err(_) => name.eq_ignore_ascii_case("localhost"),
@@ -108,7 +112,7 @@ mod tests {
         for host in ["127.0.0.1:8080", "localhost:1", "LOCALHOST", "[::1]:8080", "127.9.9.9", "push.example:80"] {
             assert_eq!(check("127.0.0.1:8080", &format!("host: {host}\r\n")), Ok(Admitted::Own), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example", ""] {
+        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example", "[::1", "::1", ""] {
             assert_eq!(check("127.0.0.1:8080", &format!("host: {host}\r\n")), Err(421), "{host}");
         }
         assert_eq!(check("0.0.0.0:8080", "host: 10.0.0.1\r\n"), Ok(Admitted::Own));

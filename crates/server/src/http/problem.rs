@@ -13,16 +13,21 @@ pub struct Problem {
     pub code: &'static str,
     /// What is wrong, and what to do.
     pub detail: String,
-    /// The methods that the resource allows, where that was the fault.
-    pub allow: Option<&'static str>,
-    /// In how many seconds to try again, where that helps.
-    pub retry_after_s: Option<u64>,
+    /// Headers that go with it, such as `Allow`.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Problem {
     /// A refusal.
     pub fn new(status: u16, code: &'static str, detail: impl ToString) -> Self {
-        Self { status, code, detail: detail.to_string(), allow: None, retry_after_s: None }
+        Self { status, code, detail: detail.to_string(), headers: Vec::new() }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
     }
 
     /// The answer that tells it.
@@ -35,11 +40,8 @@ impl Problem {
             "detail": self.detail,
             "code": self.code,
         });
-        let retry_after = self.retry_after_s.map(|seconds| seconds.to_string());
-        Response::new(self.status)
-            .header_opt("allow", self.allow)
-            .header_opt("retry-after", retry_after.as_deref())
-            .header("cache-control", "no-store")
-            .body("application/problem+json", Bytes::from(document.to_string()))
+        let response = Response::new(self.status).header("cache-control", "no-store");
+        let response = self.headers.iter().fold(response, |response, (name, value)| response.header(name, value));
+        response.body("application/problem+json", Bytes::from(document.to_string()))
     }
 }

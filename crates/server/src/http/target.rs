@@ -38,6 +38,12 @@ pub fn decode(text: &str) -> Cow<'_, [u8]> {
     percent_decode_str(text).into()
 }
 
+/// Whether every `%` is followed by two hexadecimal digits (RFC 3986, 2.1).
+pub fn is_well_encoded(text: &str) -> bool {
+    let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    memchr::memchr_iter(b'%', text.as_bytes()).all(|at| text.as_bytes().get(at + 1..at + 3).is_some_and(hex))
+}
+
 /// A channel's name as it stands in a path.
 pub fn encode_path(name: &str) -> Cow<'_, str> {
     utf8_percent_encode(name, PATH).into()

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::connection::{Connection, Gathering, Phase};
 use crate::http::guard::Admitted;
-use crate::http::target::{Target, decode};
+use crate::http::target::{Target, decode, is_well_encoded};
 use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response};
 use crate::metrics::{self, CloseReason, Route};
 use crate::worker::Worker;
@@ -127,8 +127,7 @@ impl Worker {
         if matches!(connection.phase, Phase::Head) && connection.unread.is_empty() {
             return Bytes::new();
         }
-        let retry_after_s = Some(self.reconnect_ms().div_ceil(1000));
-        let problem = Problem { retry_after_s, ..Problem::new(503, "going-away", why.goodbye().reason) };
+        let problem = Problem::new(503, "going-away", why.goodbye().reason).with("retry-after", self.reconnect_ms().div_ceil(1000));
         problem.into_response().into_bytes(false, false)
     }
 
@@ -227,7 +226,7 @@ impl Worker {
         let allowed = resource.allowed();
         if !allows(allowed, request.method()) {
             let detail = format!("this resource allows {allowed}");
-            return Err((exchange, Problem { allow: Some(allowed), ..Problem::new(405, "method-not-allowed", detail) }));
+            return Err((exchange, Problem::new(405, "method-not-allowed", detail).with("allow", allowed)));
         }
         let http = &self.shared.config.http;
         let body_bytes_max = if matches!(resource, Resource::Batch) { http.batch_bytes_max } else { http.body_bytes_max };
@@ -303,6 +302,13 @@ impl Resource {
 }
 
 fn find(path: &str, echo: bool) -> Result<Resource, Problem> {
+    if !is_well_encoded(path) {
+        return Err(Problem::new(
+            400,
+            "bad-percent-encoding",
+            "a % in the path is not followed by two hexadecimal digits; write % itself as %25",
+        ));
+    }
     if let Some(name) = path.strip_prefix("/channels/") {
         return ChannelName::from_bytes(&decode(name)).map(Resource::Channel).map_err(|fault| Problem::new(400, "invalid-channel", fault));
     }

@@ -76,7 +76,7 @@ impl Worker {
 /// How a refusal by the engine is told.
 pub(crate) fn publish_problem(fault: PublishFault) -> Problem {
     match fault {
-        PublishFault::TooManyChannels { .. } => Problem { retry_after_s: Some(5), ..Problem::new(503, "too-many-channels", fault) },
+        PublishFault::TooManyChannels { .. } => Problem::new(503, "too-many-channels", fault).with("retry-after", 5),
         PublishFault::Reserved => Problem::new(403, "reserved-channel", fault),
     }
 }

@@ -92,14 +92,14 @@ impl Worker {
     fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
         let upgrade = request.header_has("upgrade", "websocket") && request.header_has("connection", "upgrade");
         if request.method() != Method::Get || request.http10 || !upgrade {
-            return Err(Problem::new(
-                426,
-                "websocket-required",
-                "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket",
-            ));
+            let detail = "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket";
+            return Err(Problem::new(426, "websocket-required", detail).with("upgrade", "websocket"));
         }
         if request.header("sec-websocket-version") != Some(handshake::VERSION) {
-            return Err(Problem::new(426, "websocket-version", "the only version spoken here is 13: send Sec-WebSocket-Version: 13"));
+            // RFC 6455, 4.4: the answer names the versions that are spoken.
+            let detail = "the only version spoken here is 13: send Sec-WebSocket-Version: 13";
+            let problem = Problem::new(426, "websocket-version", detail).with("upgrade", "websocket");
+            return Err(problem.with("sec-websocket-version", handshake::VERSION));
         }
         let mut keys = request.header_all("sec-websocket-key");
         let (Some(client_key), None) = (keys.next(), keys.next()) else {
