@@ -26,9 +26,10 @@ pub struct Subscriber {
     backoff: Backoff,
     chance: SmallRng,
     state: State,
-    /// Seconds of peace that the server asked for when it said goodbye.
+    /// How long the server asked to be left alone when it said goodbye.
     advice: Option<Duration>,
     ready: VecDeque<Notice>,
+    /// Whether a lost connection is the end.
     stays_away: bool,
 }
 
