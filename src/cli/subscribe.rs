@@ -91,6 +91,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         end = follow(&mut subscriber, &args) => end,
         _ = interrupted() => End::Interrupted,
     };
+    subscriber.close().await;
     match end {
         End::Done => ExitCode::SUCCESS,
         End::Interrupted => {

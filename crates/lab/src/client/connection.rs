@@ -131,6 +131,15 @@ impl Connection {
         }
     }
 
+    /// Leaves in good order: a WebSocket with a close frame, HTTP by hanging up.
+    pub async fn close(self) {
+        if let Carrier::One(single) = self.carrier
+            && let Single::WebSocket(websocket) = *single
+        {
+            websocket.close().await;
+        }
+    }
+
     fn tell_apart(&mut self, event: Event) -> Event {
         let Event::Started { channel, cursor } = event else { return event };
         if self.started.contains(&channel) {

@@ -159,8 +159,7 @@ async fn post(http: &mut Http, target: &Target, outgoing: &Outgoing) -> Result<C
 
 async fn post_lines(http: &mut Http, target: &Target, outgoing: &[Outgoing]) -> Result<Results, ClientFault> {
     let mut body = String::new();
-    for (id, line) in lines(outgoing) {
-        debug_assert!(id > 0);
+    for line in lines(outgoing) {
         body.push_str(&line);
         body.push('\n');
     }
@@ -189,7 +188,7 @@ async fn send_frames(socket: &mut WebSocket, outgoing: &[Outgoing]) -> Result<Re
     let mut results = Vec::with_capacity(outgoing.len());
     // Neither side may wait for the other with full hands, so at most this many answers are outstanding.
     for window in outgoing.chunks(WINDOW) {
-        for (_, line) in lines(window) {
+        for line in lines(window) {
             socket.lay(Opcode::Text, line.as_bytes());
         }
         socket.flush().await?;
@@ -219,10 +218,9 @@ async fn next_result(socket: &mut WebSocket, id: u64) -> Result<Result<Cursor, C
     }
 }
 
-fn lines(outgoing: &[Outgoing]) -> impl Iterator<Item = (u64, String)> {
-    (1..)
-        .zip(outgoing)
-        .map(|(id, outgoing)| (id, native::publish(&outgoing.channel, &outgoing.draft, outgoing.idempotency_key.as_deref(), id)))
+/// A line for each publication, under ids that count from 1.
+fn lines(outgoing: &[Outgoing]) -> impl Iterator<Item = String> {
+    (1..).zip(outgoing).map(|(id, outgoing)| native::publish(&outgoing.channel, &outgoing.draft, outgoing.idempotency_key.as_deref(), id))
 }
 
 fn read_result(line: &[u8], expected: Option<u64>) -> Result<Cursor, ClientFault> {

@@ -26,9 +26,10 @@ pub struct Subscriber {
     backoff: Backoff,
     chance: SmallRng,
     state: State,
-    /// Seconds of peace that the server asked for when it said goodbye.
+    /// How long the server asked to be left alone when it said goodbye.
     advice: Option<Duration>,
     ready: VecDeque<Notice>,
+    /// Whether a lost connection is the end.
     stays_away: bool,
 }
 
@@ -164,6 +165,15 @@ impl Subscriber {
         Ok(publications)
     }
 
+    /// Leaves in good order, and keeps the cursors.
+    pub async fn close(&mut self) {
+        if let State::Open { connection, .. } = std::mem::replace(&mut self.state, State::Idle) {
+            // A server that no longer reads is not waited for.
+            let _best_effort = timeout(GOODBYE_MAX, connection.close()).await;
+        }
+        self.disconnect();
+    }
+
     async fn open(&mut self) -> Result<(), ClientFault> {
         let starts: Vec<_> = self.channels.iter().map(|channel| (channel.channel().clone(), channel.start().clone())).collect();
         match Connection::open(&self.target, self.choice.transport(), &starts, self.options).await {
@@ -253,6 +263,9 @@ impl Subscriber {
         self.channels.iter_mut().for_each(Continuity::reconnect);
     }
 }
+
+/// How long a goodbye may take.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Until the first record, a transport has to hurry: a proxy that holds answers back looks like silence.
 async fn next_event(connection: &mut Connection, proven: bool, answer_max: Duration) -> Result<Option<Event>, ClientFault> {

@@ -138,6 +138,7 @@ impl WebSocket {
     /// Reads more; after half of the longest silence it asks whether anybody is there. `false` at the end.
     async fn read(&mut self) -> Result<bool, ClientFault> {
         let half = self.silence_max / 2;
+        self.input.reserve(READ_BYTES);
         let read = match timeout(half, self.io.read_buf(&mut self.input)).await {
             Ok(read) => read,
             Err(_) => {
@@ -149,6 +150,9 @@ impl WebSocket {
         read.map(|len| len > 0).map_err(ClientFault::broken)
     }
 }
+
+/// How much room a read is given at least.
+const READ_BYTES: usize = 16 << 10;
 
 /// A subscriber that speaks the native protocol over a WebSocket: any number of channels on one connection.
 #[derive(Debug)]
@@ -186,6 +190,11 @@ impl NativeWebSocket {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Says goodbye.
+    pub async fn close(self) {
+        self.socket.close().await;
     }
 
     fn read(&mut self, text: &Bytes) -> Result<(), ClientFault> {

@@ -1,6 +1,7 @@
 //! The client against servers that play a script: each transport, and what lies above them.
 
 mod contract;
+mod cuts;
 mod peer;
 mod publishing;
 mod sessions;
