@@ -65,6 +65,13 @@ fn a_slow_subscriber_holds_nobody_up() {
 }
 
 #[test]
+fn a_server_that_is_not_there_is_told_at_once() {
+    let address = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port that was free");
+    let refused = load::run(&plan(Target::plain(address, Transport::WebSocket)));
+    assert!(refused.is_err_and(|fault| fault.to_string().contains("refused")));
+}
+
+#[test]
 fn a_plan_without_sense_is_refused() {
     let target = Target::plain(([127, 0, 0, 1], 1).into(), Transport::Sse);
     let refused = load::run(&Plan { channels: 2, subscriptions_per_connection: 3, ..plan(target) });

@@ -225,8 +225,10 @@ impl<'a> Driver<'a> {
             if event.is_readable() && !paused {
                 receive(peer, index, self.plan, &mut self.buffer, &self.stamp, &mut self.tally, &mut self.report, self.started)?;
             }
-            if !was_open && peer.is_open() {
-                self.ready += 1;
+            match (was_open, peer.closed) {
+                (false, true) => return Err(RunFault::ClosedEarly { ready: self.ready }),
+                (false, false) if peer.is_open() => self.ready += 1,
+                _ => (),
             }
         }
         Ok(())

@@ -183,6 +183,12 @@ pub enum RunFault {
         /// How long it waited.
         seconds: u64,
     },
+    /// A connection ended before it was answered.
+    #[error("a connection was refused, or closed without an answer, after {ready} had been opened; does the server listen there?")]
+    ClosedEarly {
+        /// Connections that were open by then.
+        ready: usize,
+    },
     /// The server said something that the driver cannot read.
     #[error("a server's answer: {0}")]
     Peer(#[from] PeerFault),

@@ -47,7 +47,8 @@ impl Peer {
         let answers = if opening.is_empty() { 0 } else { channels.len() };
         let mut peer = Self::connect(target, target.transport, request, index, registry)?;
         if target.transport == Transport::LongPoll {
-            peer.poll = Some(Box::new((format!("GET {path}&after="), format!(" HTTP/1.1\r\nHost: {host}\r\n\r\n"))));
+            let joint = if path.contains('?') { '&' } else { '?' };
+            peer.poll = Some(Box::new((format!("GET {path}{joint}after="), format!(" HTTP/1.1\r\nHost: {host}\r\n\r\n"))));
             peer.awaited = 0;
         }
         peer.opening = opening;
