@@ -45,8 +45,10 @@ class Server:
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
             command += ["--config", str(folder / "bongsu.toml")]
+        # A server reads its configuration from BONGSU_… variables too, and refuses those that it does not know.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BONGSU_")}
         with open(self._log_path, "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             self.address = self._await_ports(ports_file)["http"]
         except BaseException:
