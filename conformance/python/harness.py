@@ -40,7 +40,8 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="bongsu-")
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
-        command = ["timeout", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0"]
+        # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
