@@ -24,8 +24,11 @@ export async function startServer(config = {}, ...flags) {
   const portsFile = path.join(folder, "ports.json");
   const configFile = path.join(folder, "bongsu.toml");
   writeFileSync(configFile, asToml(config));
-  const command = ["--kill-after=30", String(LIFETIME_SECONDS), BINARY, "serve", "--http", "127.0.0.1:0", "--ports-file", portsFile];
-  const child = spawn("timeout", [...command, "--config", configFile, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+  // In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
+  const command = ["--foreground", "--kill-after=30", String(LIFETIME_SECONDS), BINARY, "serve", "--http", "127.0.0.1:0", "--ports-file", portsFile];
+  // A server reads its configuration from BONGSU_… variables too, and refuses those that it does not know.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BONGSU_")));
+  const child = spawn("timeout", [...command, "--config", configFile, ...flags], { stdio: ["ignore", "pipe", "pipe"], env });
   let log = "";
   for (const output of [child.stdout, child.stderr]) output.on("data", (data) => (log = (log + data).slice(-4000)));
   const ended = once(child, "exit");

@@ -40,13 +40,16 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="bongsu-")
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
-        command = ["timeout", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0"]
+        # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
             command += ["--config", str(folder / "bongsu.toml")]
+        # A server reads its configuration from BONGSU_… variables too, and refuses those that it does not know.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BONGSU_")}
         with open(self._log_path, "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             self.address = self._await_ports(ports_file)["http"]
         except BaseException:
