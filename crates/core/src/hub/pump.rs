@@ -115,6 +115,7 @@ impl<S: Sink> Hub<S> {
         let outbox = outbox_of(subscriber, now_ms);
         outbox.progress_ms = if deliveries > 0 { now_ms } else { outbox.progress_ms };
         outbox.cut(rest);
+        self.rewind_composite(key, slot);
         self.block(key);
         Step::Stop
     }
