@@ -64,6 +64,7 @@ impl<S: Sink> Hub<S> {
             let place = tape.live.len() as u32;
             tape.live.push(Member { subscriber: key, slot });
             self.subscribers[key as usize].subscriptions[slot as usize].place = place;
+            self.settle(subscription.tape);
             return Step::More;
         }
         let encoding = tape.encoding;

@@ -47,8 +47,11 @@ impl Tape {
     pub(super) fn seal(&mut self, now_ms: u64) -> Segment {
         let segment = self.laying.seal(now_ms);
         self.through = segment.last();
-        self.bytes += segment.bytes().len();
-        self.segments.push_back(segment.clone());
+        // Records of a connection's own are laid for each anew: there is nothing to keep.
+        if !self.encoding.own {
+            self.bytes += segment.bytes().len();
+            self.segments.push_back(segment.clone());
+        }
         segment
     }
 

@@ -213,8 +213,8 @@ impl<S: Sink> Hub<S> {
         }
     }
 
-    /// Gives up frames that nobody needs any more.
-    fn settle(&mut self, tape_key: u32) {
+    /// Gives up frames that nobody needs any more. Who catches up last or leaves has it done too, so that a silent channel holds none.
+    pub(super) fn settle(&mut self, tape_key: u32) {
         let Some(tape) = self.tapes.get_mut(tape_key as usize) else { return };
         let held = tape.bytes();
         let over = self.tapes_bytes > self.limits.tapes_bytes_max;
