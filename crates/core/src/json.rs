@@ -33,6 +33,16 @@ pub enum JsonFault {
     },
 }
 
+impl JsonFault {
+    /// The fault's name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 { .. } | Self::NotJson { .. } => "not-json",
+            Self::TooDeep { .. } => "too-deep",
+        }
+    }
+}
+
 /// Checks that the bytes are one JSON value, nested no deeper than `depth_max`, and nothing else.
 ///
 /// Stricter than the grammar where a publication could otherwise break its subscribers' readers.

@@ -19,6 +19,7 @@ pub mod pattern;
 pub mod position;
 pub mod publication;
 pub mod start;
+pub mod stomp;
 pub mod timestamp;
 pub mod websocket;
 

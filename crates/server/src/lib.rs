@@ -1,5 +1,15 @@
 //! What moves bytes: listeners, transports, workers and the engine.
 
+mod clock;
 pub mod config;
+mod connection;
+mod deadlines;
+mod engine;
+mod http;
+mod link;
 pub mod metrics;
 pub mod serve;
+mod shared;
+mod tally;
+mod transport;
+mod worker;

@@ -4,6 +4,7 @@
 //! `fuzz/libfuzzer` gives the same functions to libFuzzer, for hours. A new decoder is a function, a row of [`TARGETS`], a
 //! folder of hand-made inputs, and a line in `fuzz/libfuzzer`.
 
+mod handshake;
 pub mod mutate;
 mod names;
 mod websocket;
@@ -12,8 +13,13 @@ mod websocket;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every decoder of bytes from outside.
-pub const TARGETS: &[Target] =
-    &[("channel_name", names::channel_name), ("cursor_parse", names::cursor_parse), ("websocket_decode", websocket::websocket_decode)];
+pub const TARGETS: &[Target] = &[
+    ("channel_name", names::channel_name),
+    ("cursor_parse", names::cursor_parse),
+    ("websocket_decode", websocket::websocket_decode),
+    ("websocket_deflate", websocket::websocket_deflate),
+    ("websocket_handshake", handshake::websocket_handshake),
+];
 
 /// The function of a target. For libFuzzer's mains, each of which runs one.
 pub fn target(name: &str) -> fn(&[u8]) {

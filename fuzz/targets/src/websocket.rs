@@ -1,5 +1,6 @@
 //! WebSocket: the pieces in which bytes arrive change nothing, nothing is hoarded, and what was read can be laid and read again.
 
+use bongsu_core::websocket::deflate::{Agreed, DeflateConfig, Deflater, Inflater};
 use bongsu_core::websocket::{
     Decoder, FrameShape, INPUT_KEPT_BYTES_MAX, Limits, Message, Opcode, Role, WebSocketFault, close, write_close, write_shaped_frame,
 };
@@ -12,32 +13,63 @@ pub(crate) fn websocket_decode(data: &[u8]) {
     let Some((&setting, stream)) = data.split_first() else { return };
     let role = if setting & 1 == 0 { Role::Server } else { Role::Client };
     let piece = usize::from(setting >> 1) + 1;
-    let whole = read(role, [stream]);
-    assert_eq!(read(role, stream.chunks(piece)), whole, "in pieces of {piece}");
+    let decoder = || Decoder::new(role, LIMITS);
+    let whole = read(decoder(), [stream]);
+    assert_eq!(read(decoder(), stream.chunks(piece)), whole, "in pieces of {piece}");
     let (messages, fault) = whole;
     messages.iter().for_each(check_message);
     if let Some(fault) = fault {
         assert!(close::may_be_sent(fault.close_code()));
     }
-    let again = read(role, [&lay(role, &messages)[..]]);
+    let again = read(decoder(), [&lay(role, &messages)[..]]);
     assert_eq!(again, (messages, None), "laid and read again");
 }
 
-fn read<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option<WebSocketFault>) {
-    let mut decoder = Decoder::new(role, LIMITS);
+/// As [`websocket_decode`], with compression; the second lowest bit of the first byte says whether messages refer back to earlier ones.
+///
+/// The stream is also taken as a message, compressed and read again.
+pub(crate) fn websocket_deflate(data: &[u8]) {
+    let Some((&setting, stream)) = data.split_first() else { return };
+    let role = if setting & 1 == 0 { Role::Server } else { Role::Client };
+    let no_context_takeover = setting & 2 == 0;
+    let piece = usize::from(setting >> 2) + 1;
+    let agreed = Agreed {
+        server_no_context_takeover: no_context_takeover,
+        client_no_context_takeover: no_context_takeover,
+        server_max_window_bits: Some(9 + (setting >> 2) % 7),
+        client_max_window_bits: None,
+    };
+    let decoder = |role| Decoder::with_deflate(role, LIMITS, &agreed);
+    let whole = read(decoder(role), [stream]);
+    assert_eq!(read(decoder(role), stream.chunks(piece)), whole, "in pieces of {piece}");
+    whole.0.iter().for_each(check_message);
+
+    let message = &stream[..stream.len().min(LIMITS.frame_bytes_max)];
+    let mut deflater = Deflater::new(agreed.outgoing(Role::Server), &DeflateConfig { threshold_bytes: 0, ..DeflateConfig::default() });
+    let mut laid = BytesMut::new();
+    // Twice, so that the second may refer back to the first.
+    deflater.compress_frame(Opcode::Binary, message, &mut laid);
+    deflater.compress_frame(Opcode::Binary, message, &mut laid);
+    let expected = Message::Binary(message.to_vec().into());
+    assert_eq!(read(decoder(Role::Client), laid.chunks(piece)), (vec![expected.clone(), expected], None), "compressed and read again");
+}
+
+fn read<'a>(mut decoder: Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option<WebSocketFault>) {
+    let mut inflater = Inflater::new();
     let mut input = BytesMut::new();
     let mut messages = Vec::new();
     for piece in pieces {
         input.extend_from_slice(piece);
         loop {
-            match decoder.decode(&mut input) {
+            match decoder.decode_with(&mut input, &mut inflater) {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(fault) => return (messages, Some(fault)),
             }
         }
         assert!(input.len() <= INPUT_KEPT_BYTES_MAX);
-        assert!(decoder.capacity_held() <= LIMITS.message_bytes_max);
+        // What will not compress may be an eighth longer on the wire.
+        assert!(decoder.capacity_held() <= LIMITS.message_bytes_max * 9 / 8 + 64);
     }
     (messages, None)
 }

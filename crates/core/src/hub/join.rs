@@ -6,7 +6,7 @@ use super::outbox::OutboxFull;
 use super::subscriber::{BEHIND, FREE, Subscriber, Subscription};
 use super::tape::{Member, Tape};
 use super::turn::outbox_of;
-use super::{ChannelKey, Hub, HubEvent, Sink, Slot, SubscriberKey};
+use super::{ChannelKey, Hub, HubEvent, Sink, Slot, SubscriberKey, Written};
 use crate::composite::Composite;
 use crate::encoding::Encoding;
 use crate::position::{Offset, Position};
@@ -88,11 +88,27 @@ impl<S: Sink> Hub<S> {
         }
     }
 
-    /// Sends a connection a frame of its own, between those of its channels.
+    /// Sends a connection a frame of its own, between those of its channels: at once if nothing waits, else in its turn.
     pub fn send(&mut self, key: SubscriberKey, frame: Bytes, now_ms: u64) -> Result<(), OutboxFull> {
         let bytes_max = self.limits.outbox_bytes_max;
         let Some(subscriber) = self.subscribers.get_mut(key as usize) else { return Ok(()) };
-        outbox_of(subscriber, now_ms).push(frame, bytes_max)
+        if !subscriber.is_clear() {
+            return outbox_of(subscriber, now_ms).push(frame, bytes_max);
+        }
+        match subscriber.sink.try_write(&frame) {
+            Written::All => (),
+            Written::Part(written) => {
+                outbox_of(subscriber, now_ms).cut(frame.slice(written..));
+                self.block(key);
+            }
+            Written::Gone => self.events.push(HubEvent::Gone(key)),
+        }
+        Ok(())
+    }
+
+    /// How many bytes of its own wait for a connection.
+    pub fn waiting_bytes(&self, key: SubscriberKey) -> usize {
+        self.subscribers.get(key as usize).and_then(|subscriber| subscriber.outbox.as_ref()).map_or(0, |outbox| outbox.bytes())
     }
 
     /// Gives up what was not begun to be sent and ends all subscriptions, so that a goodbye can go next.

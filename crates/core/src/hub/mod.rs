@@ -257,6 +257,22 @@ impl<S: Sink> Hub<S> {
         self.subscribers.len()
     }
 
+    /// How many subscriptions all connections have together.
+    pub fn subscriptions(&self) -> usize {
+        self.tapes.iter().map(|(_, tape)| tape.readers as usize).sum()
+    }
+
+    /// Every connection.
+    pub fn keys(&self) -> impl Iterator<Item = (SubscriberKey, &S)> {
+        self.subscribers.iter().map(|(key, subscriber)| (key as SubscriberKey, &subscriber.sink))
+    }
+
+    /// Where a connection that has one cursor for all its channels stands.
+    pub fn composite(&self, key: SubscriberKey) -> Option<String> {
+        let subscriber = self.subscribers.get(key as usize)?;
+        subscriber.composite.as_ref().map(|composite| composite.as_str().to_owned())
+    }
+
     /// How records are written.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder

@@ -1,16 +1,17 @@
 //! A message that arrives in pieces: the decoder's state between two frames, and between two reads of one.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
-use super::frame::{Head, Opcode};
+use super::WebSocketFault;
+use super::frame::{FirstByte, Head, Opcode};
 use super::mask::{advance_mask, apply_mask};
 use super::utf8::Utf8Check;
-use super::{Message, WebSocketFault};
 
 /// A message of which some bytes have arrived.
 #[derive(Debug)]
 pub(super) struct Assembly {
     opcode: Opcode,
+    compressed: bool,
     payload: Vec<u8>,
     fragments: usize,
     frame: Option<OpenFrame>,
@@ -37,9 +38,14 @@ pub(super) enum Progress {
 }
 
 impl Assembly {
-    /// A message of which nothing has arrived but its first frame's opcode.
-    pub(super) fn new(opcode: Opcode) -> Self {
-        Self { opcode, payload: Vec::new(), fragments: 0, frame: None, utf8: Utf8Check::new() }
+    /// A message of which nothing has arrived but its first frame's first byte.
+    pub(super) fn new(first: FirstByte) -> Self {
+        Self { opcode: first.opcode, compressed: first.rsv1, payload: Vec::new(), fragments: 0, frame: None, utf8: Utf8Check::new() }
+    }
+
+    /// Whether it is to be inflated when it is whole.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressed
     }
 
     /// How many bytes it holds.
@@ -64,10 +70,13 @@ impl Assembly {
     }
 
     /// Moves what belongs to the open frame out of the input, unmasked and, if it is text, checked.
-    pub(super) fn take(&mut self, input: &mut BytesMut, message_bytes_max: usize) -> Result<Progress, WebSocketFault> {
+    ///
+    /// Compressed text is checked as it is inflated. That waits for the whole message, so that one that never ends takes no more
+    /// memory than its bytes.
+    pub(super) fn take(&mut self, input: &mut BytesMut, bytes_max: usize) -> Result<Progress, WebSocketFault> {
         let Some(mut frame) = self.frame.take() else { return Ok(Progress::NextFrame) };
         let taken = frame.missing.min(input.len());
-        self.make_room(taken, &frame, message_bytes_max);
+        self.make_room(taken, &frame, bytes_max);
         let start = self.payload.len();
         self.payload.extend_from_slice(&input[..taken]);
         input.advance(taken);
@@ -76,18 +85,17 @@ impl Assembly {
             apply_mask(piece, *mask);
             *mask = advance_mask(*mask, taken);
         }
-        if self.opcode == Opcode::Text {
+        if self.opcode == Opcode::Text && !self.compressed {
             self.utf8.push(piece)?;
         }
         frame.missing -= taken;
         Ok(self.after(frame))
     }
 
-    /// The message, all of whose bytes have arrived.
-    pub(super) fn finish(self) -> Result<Message, WebSocketFault> {
+    /// What has been put together; text that was not compressed is valid UTF-8.
+    pub(super) fn finish(self) -> Result<(Opcode, Vec<u8>), WebSocketFault> {
         self.utf8.finish()?;
-        let payload = Bytes::from(self.payload);
-        Ok(if self.opcode == Opcode::Text { Message::Text(payload) } else { Message::Binary(payload) })
+        Ok((self.opcode, self.payload))
     }
 
     fn after(&mut self, frame: OpenFrame) -> Progress {
@@ -102,12 +110,12 @@ impl Assembly {
     }
 
     /// Grows with what has arrived, twofold at most, and never to what a head merely promises or past what the message can become.
-    fn make_room(&mut self, arrived: usize, frame: &OpenFrame, message_bytes_max: usize) {
+    fn make_room(&mut self, arrived: usize, frame: &OpenFrame, bytes_max: usize) {
         let needed = self.payload.len() + arrived;
         if needed <= self.payload.capacity() {
             return;
         }
-        let most = if frame.fin { self.payload.len() + frame.missing } else { message_bytes_max };
+        let most = if frame.fin { self.payload.len() + frame.missing } else { bytes_max };
         let capacity = needed.max(needed.saturating_mul(2).min(most));
         self.payload.reserve_exact(capacity - self.payload.len());
     }

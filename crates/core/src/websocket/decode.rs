@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::assembly::{Assembly, Progress};
+use super::deflate::{Agreed, Inflater, Task};
 use super::frame::{CONTROL_BYTES_MAX, FirstByte, Head, Opcode, SecondByte};
 use super::mask::apply_mask;
 use super::{Limits, Message, Role, WebSocketFault, close};
@@ -15,24 +16,50 @@ pub const INPUT_KEPT_BYTES_MAX: usize = 2 + 4 + CONTROL_BYTES_MAX - 1;
 pub struct Decoder {
     role: Role,
     limits: Limits,
+    compression: Compression,
     /// The message that is still arriving; boxed, so that it costs a pointer while there is none.
     assembly: Option<Box<Assembly>>,
 }
 
+/// What was agreed about the messages we receive.
+#[derive(Debug)]
+enum Compression {
+    /// They are not compressed.
+    None,
+    /// Each is compressed by itself, so any inflater will do.
+    EachAlone,
+    /// They refer back to those before, so that the connection needs an inflater of its own.
+    Continued(Inflater),
+}
+
 impl Decoder {
-    /// A decoder for a connection that has just opened.
+    /// A decoder for a connection that has just opened, without compression.
     pub fn new(role: Role, limits: Limits) -> Self {
-        Self { role, limits, assembly: None }
+        Self { role, limits, compression: Compression::None, assembly: None }
+    }
+
+    /// A decoder for a connection that has just opened and agreed to permessage-deflate.
+    pub fn with_deflate(role: Role, limits: Limits, agreed: &Agreed) -> Self {
+        let continued = agreed.incoming(role).context_takeover;
+        let compression = if continued { Compression::Continued(Inflater::new()) } else { Compression::EachAlone };
+        Self { role, limits, compression, assembly: None }
+    }
+
+    /// Takes the next message, inflating with an inflater made for it: for who has no worker's inflater at hand.
+    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Message>, WebSocketFault> {
+        self.decode_with(input, &mut Inflater::new())
     }
 
     /// Takes the next message from the front of `input`, or `None` when it needs more bytes.
     ///
     /// What it has understood it removes: on `None`, at most [`INPUT_KEPT_BYTES_MAX`] bytes are left. A message that lies whole in
     /// one frame is cut from `input` without copying and keeps its allocation alive: copy it before keeping it for long.
-    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Message>, WebSocketFault> {
+    ///
+    /// The inflater may serve other connections between two calls: where the agreement demands one of its own, the decoder has it.
+    pub fn decode_with(&mut self, input: &mut BytesMut, inflater: &mut Inflater) -> Result<Option<Message>, WebSocketFault> {
         loop {
             match self.continue_frame(input)? {
-                Progress::Whole => return self.finish_message().map(Some),
+                Progress::Whole => return self.finish_message(inflater).map(Some),
                 Progress::Waiting => return Ok(None),
                 Progress::NextFrame => (),
             }
@@ -42,7 +69,7 @@ impl Decoder {
                 return if whole { control(head.first.opcode, cut(input, &head)).map(Some) } else { Ok(None) };
             }
             if whole && head.first.fin && self.assembly.is_none() {
-                return data(head.first.opcode, cut(input, &head)).map(Some);
+                return self.whole_message(cut(input, &head), head.first, inflater).map(Some);
             }
             input.advance(head.head_len);
             self.open_frame(&head);
@@ -64,9 +91,17 @@ impl Decoder {
         self.assembly.is_some()
     }
 
+    /// Whether it keeps an inflater of its own between messages, which only context takeover demands.
+    pub fn keeps_inflater(&self) -> bool {
+        matches!(&self.compression, Compression::Continued(inflater) if inflater.is_in_use())
+    }
+
     fn continue_frame(&mut self, input: &mut BytesMut) -> Result<Progress, WebSocketFault> {
         match &mut self.assembly {
-            Some(assembly) => assembly.take(input, self.limits.message_bytes_max),
+            Some(assembly) => {
+                let bytes_max = wire_bytes_max(self.limits.message_bytes_max, assembly.is_compressed());
+                assembly.take(input, bytes_max)
+            }
             None => Ok(Progress::NextFrame),
         }
     }
@@ -80,7 +115,7 @@ impl Decoder {
         let second = SecondByte::parse(second, first.opcode)?;
         self.check_masked(second)?;
         let Some((len, len_bytes)) = second.payload_len(&input[2..])? else { return Ok(None) };
-        let payload_len = self.check_size(first.opcode, len)?;
+        let payload_len = self.check_size(first, len)?;
         let unmasked_head = 2 + len_bytes;
         if !second.masked {
             return Ok(Some(Head { first, mask: None, head_len: unmasked_head, payload_len }));
@@ -89,9 +124,10 @@ impl Decoder {
         Ok(mask.map(|mask| Head { first, mask: Some(mask), head_len: unmasked_head + 4, payload_len }))
     }
 
-    // RFC 6455, 5.4: fragments of one message are not interleaved with another's; 5.2: RSV1 to RSV3 must be 0 unless agreed.
+    // RFC 6455, 5.4: fragments of one message are not interleaved with another's. RFC 7692, 6: RSV1 stands on a message's first frame.
     fn check_order(&self, first: FirstByte) -> Result<(), WebSocketFault> {
-        if first.rsv1 {
+        let may_be_compressed = !matches!(self.compression, Compression::None) && matches!(first.opcode, Opcode::Text | Opcode::Binary);
+        if first.rsv1 && !may_be_compressed {
             return Err(WebSocketFault::ReservedBits);
         }
         match (&self.assembly, first.opcode) {
@@ -114,25 +150,52 @@ impl Decoder {
         }
     }
 
-    fn check_size(&self, opcode: Opcode, len: u64) -> Result<usize, WebSocketFault> {
-        let Limits { frame_bytes_max, message_bytes_max, .. } = self.limits;
-        if !opcode.is_control() && len > frame_bytes_max as u64 {
+    fn check_size(&self, first: FirstByte, len: u64) -> Result<usize, WebSocketFault> {
+        if first.opcode.is_control() {
+            return Ok(len as usize);
+        }
+        let compressed = first.rsv1 || self.assembly.as_ref().is_some_and(|assembly| assembly.is_compressed());
+        let frame_bytes_max = wire_bytes_max(self.limits.frame_bytes_max, compressed);
+        let message_bytes_max = wire_bytes_max(self.limits.message_bytes_max, compressed);
+        if len > frame_bytes_max as u64 {
             return Err(WebSocketFault::FrameTooLarge { len, max: frame_bytes_max });
         }
         let message_len = len.saturating_add(self.bytes_held() as u64);
-        if !opcode.is_control() && message_len > message_bytes_max as u64 {
+        if message_len > message_bytes_max as u64 {
             return Err(WebSocketFault::MessageTooLarge { len: message_len, max: message_bytes_max });
         }
         Ok(usize::try_from(len).expect("a length within the limits fits in memory"))
     }
 
     fn open_frame(&mut self, head: &Head) {
-        let assembly = self.assembly.get_or_insert_with(|| Box::new(Assembly::new(head.first.opcode)));
+        let assembly = self.assembly.get_or_insert_with(|| Box::new(Assembly::new(head.first)));
         assembly.open_frame(head);
     }
 
-    fn finish_message(&mut self) -> Result<Message, WebSocketFault> {
-        self.assembly.take().expect("a message that is whole was being put together").finish()
+    fn finish_message(&mut self, inflater: &mut Inflater) -> Result<Message, WebSocketFault> {
+        let assembly = self.assembly.take().expect("a message that is whole was being put together");
+        let compressed = assembly.is_compressed();
+        let (opcode, payload) = assembly.finish()?;
+        if compressed { self.inflate(opcode, &payload, inflater) } else { Ok(data(opcode, payload.into())) }
+    }
+
+    fn whole_message(&mut self, payload: Bytes, first: FirstByte, inflater: &mut Inflater) -> Result<Message, WebSocketFault> {
+        if first.rsv1 {
+            return self.inflate(first.opcode, &payload, inflater);
+        }
+        if first.opcode == Opcode::Text {
+            std::str::from_utf8(&payload).map_err(|_| WebSocketFault::InvalidUtf8)?;
+        }
+        Ok(data(first.opcode, payload))
+    }
+
+    fn inflate(&mut self, opcode: Opcode, compressed: &[u8], shared: &mut Inflater) -> Result<Message, WebSocketFault> {
+        let (inflater, context_takeover) = match &mut self.compression {
+            Compression::Continued(own) => (own, true),
+            _ => (shared, false),
+        };
+        let task = Task { text: opcode == Opcode::Text, context_takeover, message_bytes_max: self.limits.message_bytes_max };
+        Ok(data(opcode, inflater.inflate(compressed, task)?.into()))
     }
 }
 
@@ -153,12 +216,13 @@ fn control(opcode: Opcode, payload: Bytes) -> Result<Message, WebSocketFault> {
     }
 }
 
-fn data(opcode: Opcode, payload: Bytes) -> Result<Message, WebSocketFault> {
-    if opcode == Opcode::Binary {
-        return Ok(Message::Binary(payload));
-    }
-    std::str::from_utf8(&payload).map_err(|_| WebSocketFault::InvalidUtf8)?;
-    Ok(Message::Text(payload))
+fn data(opcode: Opcode, payload: Bytes) -> Message {
+    if opcode == Opcode::Text { Message::Text(payload) } else { Message::Binary(payload) }
+}
+
+/// How much of a message may arrive. What will not compress grows, by less than an eighth, and the limits are not to refuse it for that.
+fn wire_bytes_max(bytes_max: usize, compressed: bool) -> usize {
+    if compressed { bytes_max.saturating_add(bytes_max / 8).saturating_add(64) } else { bytes_max }
 }
 
 #[cfg(test)]

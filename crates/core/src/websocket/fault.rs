@@ -66,6 +66,15 @@ pub enum WebSocketFault {
         /// How long it may be.
         max: usize,
     },
+    /// A compressed message that grows past the limit.
+    #[error("a compressed message inflates to more than the limit of {max} bytes")]
+    InflatedTooLarge {
+        /// How long it may be.
+        max: usize,
+    },
+    /// A compressed message that is not DEFLATE, or was cut short.
+    #[error("a compressed message cannot be inflated: its DEFLATE data is wrong or cut short")]
+    CorruptDeflate,
     /// A message cut into too many frames.
     #[error("a message of more than {max} fragments")]
     TooManyFragments {
@@ -75,11 +84,35 @@ pub enum WebSocketFault {
 }
 
 impl WebSocketFault {
+    /// The fault's name, for logs and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::UnmaskedFrame => "unmasked-frame",
+            Self::MaskedFrame => "masked-frame",
+            Self::ReservedBits => "reserved-bits",
+            Self::ReservedOpcode { .. } => "reserved-opcode",
+            Self::FragmentedControl => "fragmented-control",
+            Self::ControlTooLong => "control-too-long",
+            Self::UnexpectedContinuation => "unexpected-continuation",
+            Self::ExpectedContinuation => "expected-continuation",
+            Self::InvalidUtf8 => "invalid-utf8",
+            Self::BadCloseCode { .. } => "bad-close-code",
+            Self::BadClosePayload => "bad-close-payload",
+            Self::NonMinimalLength => "non-minimal-length",
+            Self::LengthTopBit => "length-top-bit",
+            Self::FrameTooLarge { .. } => "frame-too-large",
+            Self::MessageTooLarge { .. } => "message-too-large",
+            Self::InflatedTooLarge { .. } => "inflated-too-large",
+            Self::CorruptDeflate => "corrupt-deflate",
+            Self::TooManyFragments { .. } => "too-many-fragments",
+        }
+    }
+
     /// The close code that the peer is told. RFC 6455, 7.4.1.
     pub fn close_code(&self) -> u16 {
         match self {
-            Self::InvalidUtf8 => close::INVALID_PAYLOAD,
-            Self::FrameTooLarge { .. } | Self::MessageTooLarge { .. } => close::TOO_BIG,
+            Self::InvalidUtf8 | Self::CorruptDeflate => close::INVALID_PAYLOAD,
+            Self::FrameTooLarge { .. } | Self::MessageTooLarge { .. } | Self::InflatedTooLarge { .. } => close::TOO_BIG,
             // A message can be refused for its fragments though it is short: that is our policy, not a broken rule.
             Self::TooManyFragments { .. } => close::POLICY,
             _ => close::PROTOCOL_ERROR,

@@ -6,6 +6,7 @@
 mod assembly;
 pub mod close;
 mod decode;
+pub mod deflate;
 mod encode;
 mod fault;
 mod frame;
@@ -36,9 +37,9 @@ pub enum Role {
 /// How much a peer may send before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest message, all its fragments together.
+    /// The longest message, all its fragments together and, if it was compressed, inflated.
     pub message_bytes_max: usize,
-    /// The longest payload of one data frame.
+    /// The longest payload of one data frame; a compressed one may have an eighth more, since what will not compress grows.
     pub frame_bytes_max: usize,
     /// The most frames that one message may be cut into.
     pub fragments_max: usize,

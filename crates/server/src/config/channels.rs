@@ -1,9 +1,11 @@
 //! `[[channels]]`: other bounds for the channels that match a pattern.
 
+use bongsu_core::limits::ChannelLimits;
+use bongsu_core::{ChannelName, ChannelPattern};
 use serde::{Deserialize, Serialize};
 
 use super::section::{Report, check_range};
-use super::{Period, Size};
+use super::{Config, Period, Size};
 
 /// Bounds that take the place of the general ones for the channels that match a pattern. What is not set stays as it is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -28,10 +30,23 @@ pub struct ChannelOverride {
 }
 
 impl ChannelOverride {
+    /// The general bounds with those that are set here in their place.
+    fn over(&self, general: ChannelLimits) -> ChannelLimits {
+        ChannelLimits {
+            publications_max: self.publications_max.unwrap_or(general.publications_max),
+            bytes_max: self.bytes_max.map_or(general.bytes_max, Size::as_usize),
+            age_max_ms: self.age_max.map_or(general.age_max_ms, Period::as_millis),
+            keys_max: self.idempotency_keys_max.unwrap_or(general.keys_max),
+            keys_age_max_ms: self.idempotency_age_max.map_or(general.keys_age_max_ms, Period::as_millis),
+            lag_bytes_max: self.lag_bytes_max.map_or(general.lag_bytes_max, Size::get),
+            lag_age_max_ms: self.lag_age_max.map_or(general.lag_age_max_ms, Period::as_millis),
+        }
+    }
+
     /// Reports each key whose value is not allowed: the ranges are those of the general keys.
     pub(super) fn check(&self, report: Report<'_>) {
-        if !is_pattern(&self.pattern) {
-            report("pattern", format!("{:?}", self.pattern), "a pattern of channel names such as \"chat/**\"".to_owned());
+        if let Err(fault) = ChannelPattern::parse(&self.pattern) {
+            report("pattern", format!("{:?}", self.pattern), format!("a pattern of channel names such as \"chat/**\" ({fault})"));
         }
         check_some("publications_max", self.publications_max, 1, 100_000_000, report);
         check_some("bytes_max", self.bytes_max, Size::kib(1), Size::gib(1024), report);
@@ -57,9 +72,33 @@ impl ChannelOverride {
     }
 }
 
-/// Whether a text is a pattern of channel names.
-fn is_pattern(text: &str) -> bool {
-    !text.is_empty()
+/// The bounds of every channel, by its name.
+#[derive(Debug, Clone)]
+pub struct ChannelRules {
+    general: ChannelLimits,
+    overrides: Vec<(ChannelPattern, ChannelLimits)>,
+}
+
+impl ChannelRules {
+    /// The rules of a configuration that was checked.
+    pub fn new(config: &Config) -> Self {
+        let general = ChannelLimits {
+            publications_max: config.history.publications_max,
+            bytes_max: config.history.bytes_max.as_usize(),
+            age_max_ms: config.history.age_max.as_millis(),
+            keys_max: config.idempotency.keys_max,
+            keys_age_max_ms: config.idempotency.age_max.as_millis(),
+            lag_bytes_max: config.delivery.lag_bytes_max.get(),
+            lag_age_max_ms: config.delivery.lag_age_max.as_millis(),
+        };
+        let of = |channel: &ChannelOverride| Some((ChannelPattern::parse(&channel.pattern).ok()?, channel.over(general)));
+        Self { general, overrides: config.channels.iter().filter_map(of).collect() }
+    }
+
+    /// The bounds of one channel: those of the first pattern that matches it.
+    pub fn of(&self, channel: &ChannelName) -> ChannelLimits {
+        self.overrides.iter().find(|(pattern, _)| pattern.matches(channel)).map_or(self.general, |(_, limits)| *limits)
+    }
 }
 
 fn check_some<T: PartialOrd + std::fmt::Display>(key: &str, value: Option<T>, min: T, max: T, report: Report<'_>) {

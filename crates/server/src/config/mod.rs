@@ -15,7 +15,7 @@ mod size;
 
 use serde::{Deserialize, Serialize};
 
-pub use channels::ChannelOverride;
+pub use channels::{ChannelOverride, ChannelRules};
 pub use duration::{Period, PeriodFault};
 pub use fault::{ConfigFault, Fault};
 pub use listen::{Listener, ListenerFault};

@@ -84,9 +84,9 @@ fn host_name(host: &str) -> &str {
 
 /// TLS may have ended before us, so only the authority is compared, not the scheme.
 fn is_same_origin(origin: &str, host: &str) -> bool {
-    origin.split_once("://").is_some_and(|(scheme, authority)| {
-        (scheme == "http" || scheme == "https") && authority.eq_ignore_ascii_case(host)
-    })
+    origin
+        .split_once("://")
+        .is_some_and(|(scheme, authority)| (scheme == "http" || scheme == "https") && authority.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]

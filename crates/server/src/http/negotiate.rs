@@ -41,9 +41,9 @@ pub fn accept(request: &Request) -> Result<Wanted, Problem> {
 /// The preference to wait, in seconds (RFC 7240, 4.3), from the header.
 pub fn prefer_wait(request: &Request) -> Option<&str> {
     let preferences = request.header_all("prefer").flat_map(|value| value.split([',', ';']));
-    preferences.filter_map(|preference| preference.split_once('=')).find_map(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"'))
-    })
+    preferences
+        .filter_map(|preference| preference.split_once('='))
+        .find_map(|(name, value)| name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"')))
 }
 
 fn quality_of(parameter: &str) -> Option<u16> {

@@ -131,7 +131,7 @@ impl Request {
     }
 
     /// The first header of this name.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.header_all(name).next()
     }
 
@@ -202,8 +202,16 @@ fn read(head: Bytes, limits: HeadLimits) -> Result<Request, HeadFault> {
         }
         headers.push(Header { name: within(header.name.as_bytes()), value: within(header.value) });
     }
-    let mut request =
-        Request { head: head.clone(), method, target, headers, http10, keep_alive: false, body: BodyLength::Known(0), expects_continue: false };
+    let mut request = Request {
+        head: head.clone(),
+        method,
+        target,
+        headers,
+        http10,
+        keep_alive: false,
+        body: BodyLength::Known(0),
+        expects_continue: false,
+    };
     let hosts = request.header_all("host").count();
     if hosts > 1 || (hosts == 0 && !http10) {
         return Err(HeadFault::Host);

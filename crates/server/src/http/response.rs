@@ -21,6 +21,11 @@ impl Response {
         Self { status, head: status_line(status), body: Bytes::new(), sized: status >= 200 && status != 204 && status != 304 }
     }
 
+    /// The head of an answer that has no length: a stream, or an upgrade.
+    pub fn stream(status: u16) -> Self {
+        Self { sized: false, ..Self::new(status) }
+    }
+
     /// Adds a header. Values come from this server or were checked: a line end in one is replaced, never sent.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -35,13 +40,6 @@ impl Response {
             Some(value) => self.header(name, value),
             None => self,
         }
-    }
-
-    /// Adds header lines that are already written.
-    #[must_use]
-    pub fn lines(mut self, lines: &[u8]) -> Self {
-        self.head.put_slice(lines);
-        self
     }
 
     /// Gives it a body.

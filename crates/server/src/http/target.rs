@@ -65,11 +65,7 @@ mod tests {
         let target = Target::parse("/channels/a%2Fb?after=e-1&live&x=a+b%2B");
         let parameters: Vec<_> = target.parameters().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
         assert_eq!(target.path, "/channels/a%2Fb");
-        assert_eq!(parameters, [
-            (b"after".to_vec(), b"e-1".to_vec()),
-            (b"live".to_vec(), b"".to_vec()),
-            (b"x".to_vec(), b"a b+".to_vec())
-        ]);
+        assert_eq!(parameters, [(b"after".to_vec(), b"e-1".to_vec()), (b"live".to_vec(), b"".to_vec()), (b"x".to_vec(), b"a b+".to_vec())]);
         assert_eq!(Target::parse("http://h/p?q").path, "/p");
         assert_eq!(Target::parse("http://h").path, "/");
         assert_eq!(Target::parse("/a://b").path, "/a://b");

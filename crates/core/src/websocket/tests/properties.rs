@@ -44,15 +44,15 @@ proptest! {
     #[test]
     fn chunks_change_nothing(server: bool, streams in (any_stream(true), any_stream(false)), cuts in prop::collection::vec(any::<Index>(), 0..6)) {
         let (role, bytes) = if server { (Role::Server, streams.0) } else { (Role::Client, streams.1) };
-        let whole = tell(role, TIGHT, [&bytes[..]]);
-        prop_assert_eq!(&tell(role, TIGHT, bytes.chunks(1)), &whole);
-        prop_assert_eq!(&tell(role, TIGHT, cut_at(&bytes, &cuts).iter().map(Vec::as_slice)), &whole);
+        let whole = tell(Decoder::new(role, TIGHT), TIGHT, [&bytes[..]]);
+        prop_assert_eq!(&tell(Decoder::new(role, TIGHT), TIGHT, bytes.chunks(1)), &whole);
+        prop_assert_eq!(&tell(Decoder::new(role, TIGHT), TIGHT, cut_at(&bytes, &cuts).iter().map(Vec::as_slice)), &whole);
     }
 
     #[test]
     fn no_bytes_make_it_panic_or_hoard(server: bool, bytes: Vec<u8>, piece in 1usize..40) {
         let role = if server { Role::Server } else { Role::Client };
-        tell(role, TIGHT, bytes.chunks(piece));
+        tell(Decoder::new(role, TIGHT), TIGHT, bytes.chunks(piece));
     }
 
     #[test]

@@ -1,0 +1,48 @@
+"""The servers and channels that the tests share."""
+
+import itertools
+
+import pytest
+
+from harness import BINARY, ORDINARY, Server
+from http_client import publish
+from subscribers import Native
+
+
+def pytest_sessionstart():
+    if not BINARY.exists():
+        pytest.exit(f"there is no {BINARY}: `cargo build` makes it, BONGSU_BIN names another", returncode=3)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A server with small bounds, shared by every test that needs none of its own."""
+    with Server(ORDINARY, "--echo") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def forgetful():
+    """A server whose channels retain a hundred publications."""
+    with Server({"history": {"publications_max": 100}}) as running:
+        yield running
+
+
+@pytest.fixture
+def channel():
+    """A channel that no other test uses."""
+    return f"conformance/{next(_numbers)}"
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def harmless(server):
+    """Somebody else's subscription, open before the fault: it must receive as if nothing had happened."""
+    channel = f"bystander/{next(_numbers)}"
+    with Native(server, channel) as bystander:
+        bystander.opened()
+        yield
+        publish(server, channel, "still here")
+        assert bystander.take().data == "still here"

@@ -1,0 +1,137 @@
+"""Starts the server under test on a free port and ends it by its process id. Every suite of this folder uses it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("BONGSU_BIN", REPOSITORY / "target" / "debug" / "bongsu")).resolve()
+
+# Every wait of these suites ends by itself, with a failure that says what was waited for.
+PATIENCE = float(os.environ.get("BONGSU_PATIENCE_SECONDS", 20))
+# A server outlives no test run, even one that was killed: `timeout` ends it.
+LIFETIME_SECONDS = 600
+
+LISTED_ORIGIN = "https://listed.example"
+FOREIGN_ORIGIN = "https://foreign.example"
+
+# Small bounds, so that passing them is quick.
+ORDINARY = {
+    "http": {
+        "body_bytes_max": "64 KiB",
+        "head_bytes_max": "16 KiB",
+        "head_timeout": "1s",
+        "wait_max": "30s",
+        "origins": [LISTED_ORIGIN],
+    },
+    "websocket": {"message_bytes_max": "64 KiB", "frame_bytes_max": "32 KiB", "fragments_max": 16},
+}
+
+
+class Server:
+    """One running server. Use it in a `with`: leaving the block ends the process."""
+
+    def __init__(self, config=None, *flags):
+        self._folder = tempfile.TemporaryDirectory(prefix="bongsu-")
+        folder = Path(self._folder.name)
+        ports_file, self._log_path = folder / "ports.json", folder / "log"
+        command = ["timeout", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0"]
+        command += ["--ports-file", str(ports_file), *flags]
+        if config:
+            (folder / "bongsu.toml").write_text(as_toml(config))
+            command += ["--config", str(folder / "bongsu.toml")]
+        with open(self._log_path, "wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self.address = self._await_ports(ports_file)["http"]
+        except BaseException:
+            self.kill()
+            raise
+        host, port = self.address.rsplit(":", 1)
+        self.host, self.port = host, int(port)
+
+    def _await_ports(self, ports_file):
+        """The ports file is renamed into place when all listeners are ready, so that it exists only whole."""
+        deadline = time.monotonic() + PATIENCE
+        while not ports_file.exists():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode} before it was ready:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no ports file after {PATIENCE} s:\n{self.log()}")
+            time.sleep(0.01)
+        return json.loads(ports_file.read_text())
+
+    def log(self):
+        return self._log_path.read_text(errors="replace")[-4000:]
+
+    def http(self, path=""):
+        return f"http://{self.address}{path}"
+
+    def ws(self, path=""):
+        return f"ws://{self.address}{path}"
+
+    def terminate(self):
+        """Asks the server to say goodbye; `wait` tells how it ended."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds=PATIENCE):
+        return self.process.wait(seconds)
+
+    def kill(self):
+        """Ends the process, if it still runs, first by asking, then by force."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                subprocess.run(["kill", "-KILL", *children_of(self.process.pid), str(self.process.pid)], check=False)
+                self.process.wait(5)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self._folder.cleanup()
+
+
+def children_of(pid):
+    """The server itself runs under `timeout`, as its only child."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return listed.read_text().split() if listed.exists() else []
+
+
+def as_toml(tables):
+    """Writes tables of numbers, strings and lists of strings; JSON's form of these is TOML's too."""
+    lines = []
+    for table, values in tables.items():
+        lines.append(f"[{table}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def metric(text, name, **labels):
+    """The sum of a metric's samples that carry these labels, from the Prometheus text; 0 when there is none."""
+    total = 0.0
+    for line in text.splitlines():
+        matched = re.fullmatch(rf"{re.escape(name)}(?:\{{(.*)\}})?\s+(\S+)(?:\s.*)?", line)
+        if not matched:
+            continue
+        found = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', matched[1] or ""))
+        if labels.items() <= found.items():
+            total += float(matched[2])
+    return total
+
+
+def eventually(what, condition, seconds=PATIENCE):
+    """Asks until the condition holds and returns its value; the bound makes a failure of what never comes."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,127 @@
+//! One connection: its link, and what it is about at the moment. The hub keeps it as the sink of its subscriber.
+
+use bongsu_core::disconnect::Disconnect;
+use bongsu_core::hub::{ChannelKey, Sink, Slot, Written};
+use bongsu_core::{ChannelName, Position};
+use bytes::{Bytes, BytesMut};
+use tokio::task::AbortHandle;
+
+use crate::http::{Body, Request};
+use crate::link::Link;
+use crate::metrics::{CloseReason, TransportKind};
+use crate::transport::http::{Exchange, Plan};
+use crate::transport::stream::Streaming;
+use crate::transport::websocket::WebSocketPhase;
+
+/// A connection that a worker owns.
+pub struct Connection {
+    pub(crate) link: Link,
+    /// Which of the connections that had its key: what was meant for an earlier one is dropped.
+    pub(crate) generation: u32,
+    pub(crate) kind: TransportKind,
+    pub(crate) phase: Phase,
+    /// Bytes that were read and could not be used yet.
+    pub(crate) unread: BytesMut,
+    /// When something is to happen if nothing else does.
+    pub(crate) due_ms: u64,
+    /// When its entry in the timing wheel comes up.
+    pub(crate) armed_ms: u64,
+    /// Whether a part of a request's head is there, and the time for the rest runs.
+    pub(crate) in_head: bool,
+    /// The task that waits for something to read; none while it is not to be read from.
+    pub(crate) reader: Option<AbortHandle>,
+}
+
+/// What a connection is about.
+pub(crate) enum Phase {
+    /// A request's head is awaited.
+    Head,
+    /// A request's body is on its way.
+    Body(Box<Gathering>),
+    /// A long poll waits.
+    Waiting(Box<Waiting>),
+    /// A stream over HTTP.
+    Streaming(Box<Streaming>),
+    /// A WebSocket.
+    WebSocket(Box<WebSocketPhase>),
+    /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
+    Closing(CloseReason),
+}
+
+/// A request whose body is on its way.
+pub(crate) struct Gathering {
+    pub(crate) request: Request,
+    pub(crate) plan: Plan,
+    pub(crate) body: Body,
+}
+
+/// A long poll that found nothing yet.
+pub(crate) struct Waiting {
+    pub(crate) exchange: Exchange,
+    pub(crate) channels: Vec<WaitingChannel>,
+    /// The part of the next request's query that asks to wait again.
+    pub(crate) wait_query: Option<u64>,
+    /// Whether it was asked for as several channels, and is answered with a composite cursor.
+    pub(crate) composite: bool,
+}
+
+/// One channel that a long poll waits for.
+pub(crate) struct WaitingChannel {
+    pub(crate) name: ChannelName,
+    pub(crate) key: ChannelKey,
+    pub(crate) cursor: Position,
+}
+
+/// A channel that a connection follows.
+#[derive(Debug, Clone)]
+pub(crate) struct Followed {
+    pub(crate) name: ChannelName,
+    pub(crate) slot: Slot,
+}
+
+impl Connection {
+    pub(crate) fn new(link: Link, generation: u32) -> Self {
+        Self {
+            link,
+            generation,
+            kind: TransportKind::Http,
+            phase: Phase::Head,
+            unread: BytesMut::new(),
+            due_ms: u64::MAX,
+            armed_ms: u64::MAX,
+            in_head: false,
+            reader: None,
+        }
+    }
+}
+
+impl Sink for Connection {
+    fn try_write(&mut self, bytes: &Bytes) -> Written {
+        self.link.try_write(bytes)
+    }
+
+    fn try_write_vectored(&mut self, slices: &[Bytes]) -> Written {
+        self.link.try_write_vectored(slices)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The reader holds the link too: with it the socket closes.
+        if let Some(reader) = &self.reader {
+            reader.abort();
+        }
+    }
+}
+
+/// The counter of a disconnect.
+pub(crate) fn close_reason(why: &Disconnect) -> CloseReason {
+    match why {
+        Disconnect::Shutdown => CloseReason::Shutdown,
+        Disconnect::Slow { .. } => CloseReason::Slow,
+        Disconnect::Gap { .. } => CloseReason::Gap,
+        Disconnect::PingTimeout | Disconnect::IdleTimeout => CloseReason::Silent,
+        Disconnect::Overloaded | Disconnect::TooLarge { .. } | Disconnect::Expired => CloseReason::Limit,
+        Disconnect::Internal | Disconnect::ProtocolFault { .. } => CloseReason::Fault,
+    }
+}

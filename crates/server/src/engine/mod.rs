@@ -1,0 +1,165 @@
+//! The home of order: locks a channel's log, gives the position, and announces to each worker that watches, still under the lock,
+//! so that no two workers see two publications the other way round.
+
+mod inbox;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bongsu_core::directory::{Directory, DirectoryLimits, PublishFault, Watched};
+use bongsu_core::hub::{Announcement, History};
+use bongsu_core::idempotency::IdempotencyKey;
+use bongsu_core::limits::{ChannelLimits, PageLimits};
+use bongsu_core::log::{Located, Page};
+use bongsu_core::{ChannelName, Draft, Offset, Position, Start};
+
+use crate::clock::Clock;
+pub use inbox::Inbox;
+
+/// The engine of one process.
+pub struct Engine {
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+    inboxes: Box<[Inbox]>,
+    clock: Clock,
+    total_bytes_max: usize,
+}
+
+struct Shard {
+    directory: Mutex<Directory>,
+    /// What its logs retain, readable without the lock.
+    retained_bytes: AtomicUsize,
+}
+
+/// The engine as one worker sees it.
+pub struct EngineHandle<'a> {
+    engine: &'a Engine,
+    worker: usize,
+}
+
+impl Engine {
+    /// An engine without channels.
+    pub fn new(
+        secret: [u8; 16],
+        limits: DirectoryLimits,
+        total_bytes_max: usize,
+        rules: Arc<dyn Fn(&ChannelName) -> ChannelLimits + Send + Sync>,
+        workers: usize,
+        clock: Clock,
+    ) -> Self {
+        let share = |max: usize| max.div_ceil(SHARDS);
+        let limits = DirectoryLimits { channels_max: share(limits.channels_max), forgotten_max: share(limits.forgotten_max), ..limits };
+        let shard =
+            |_| Shard { directory: Mutex::new(Directory::new(secret, limits, Arc::clone(&rules))), retained_bytes: AtomicUsize::new(0) };
+        let inboxes = (0..workers).map(|_| Inbox::default()).collect();
+        Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new(), inboxes, clock, total_bytes_max }
+    }
+
+    /// Orders a publication and has it delivered.
+    pub fn publish(&self, name: &ChannelName, draft: Draft, key: Option<IdempotencyKey>) -> Result<Position, PublishFault> {
+        let shard = self.shard(name);
+        let mut directory = shard.lock();
+        let published = directory.publish(name, draft, key, self.clock.now_ms())?;
+        if let Some((publication, watchers)) = published.announce {
+            let mut left = watchers;
+            while left != 0 {
+                let worker = left.trailing_zeros() as usize;
+                left &= left - 1;
+                self.inboxes[worker].push(Announcement { channel: name.clone(), publication: Arc::clone(&publication) });
+            }
+        }
+        shard.release(directory);
+        self.shed();
+        Ok(published.position)
+    }
+
+    /// Finds where a subscription begins.
+    pub fn locate(&self, name: &ChannelName, start: &Start) -> Located {
+        self.shard(name).lock().locate(name, start)
+    }
+
+    /// Reads history.
+    pub fn page(&self, name: &ChannelName, after: Offset, limits: PageLimits) -> Page {
+        self.shard(name).lock().page(name, after, Offset::MAX, limits)
+    }
+
+    /// Lets go of what is too old. Call it every second or so.
+    pub fn sweep(&self) {
+        for shard in &self.shards {
+            let mut directory = shard.lock();
+            directory.sweep(self.clock.now_ms());
+            shard.release(directory);
+        }
+    }
+
+    /// What all logs retain together.
+    pub fn retained_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.retained_bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many channels there are.
+    pub fn channels(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// What was announced to a worker.
+    pub fn inbox(&self, worker: usize) -> &Inbox {
+        &self.inboxes[worker]
+    }
+
+    /// The engine as one worker sees it.
+    pub fn of_worker(&self, worker: usize) -> EngineHandle<'_> {
+        EngineHandle { engine: self, worker }
+    }
+
+    /// Past the bound on the sum, the fullest shard gives up its oldest, a little more than need be, so that it is rare.
+    fn shed(&self) {
+        let retained = self.retained_bytes();
+        if retained <= self.total_bytes_max {
+            return;
+        }
+        let excess = retained - self.total_bytes_max + self.total_bytes_max / 64;
+        let fullest = self.shards.iter().max_by_key(|shard| shard.retained_bytes.load(Ordering::Relaxed));
+        if let Some(shard) = fullest {
+            let mut directory = shard.lock();
+            directory.shed(excess);
+            shard.release(directory);
+        }
+    }
+
+    fn shard(&self, name: &ChannelName) -> &Shard {
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+}
+
+impl Shard {
+    // A panic elsewhere leaves a directory whole: each of its changes is one call.
+    fn lock(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self, directory: MutexGuard<'_, Directory>) {
+        self.retained_bytes.store(directory.retained_bytes(), Ordering::Relaxed);
+    }
+}
+
+impl EngineHandle<'_> {
+    /// Has later publications of a channel announced to this worker.
+    pub fn watch(&self, name: &ChannelName) -> Watched {
+        self.engine.shard(name).lock().watch(name, self.worker, self.engine.clock.now_ms())
+    }
+}
+
+impl History for EngineHandle<'_> {
+    fn page(&self, channel: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
+        self.engine.shard(channel).lock().page(channel, after, through, limits)
+    }
+
+    fn unwatch(&self, channel: &ChannelName) {
+        self.engine.shard(channel).lock().unwatch(channel, self.worker, self.engine.clock.now_ms());
+    }
+}
+
+/// Channels are spread over so many locks.
+const SHARDS: usize = 16;

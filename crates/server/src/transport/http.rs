@@ -1,0 +1,376 @@
+//! Requests: from a head to a plan, from a plan and a body to an answer. Used by every transport that begins with HTTP.
+
+use bongsu_core::ChannelName;
+use bongsu_core::disconnect::Disconnect;
+use bongsu_core::hub::SubscriberKey;
+use bytes::{Bytes, BytesMut};
+
+use crate::connection::{Connection, Gathering, Phase};
+use crate::http::guard::Admitted;
+use crate::http::target::{Target, decode};
+use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response};
+use crate::metrics::{self, CloseReason, Route};
+use crate::worker::Worker;
+
+/// What a request turned out to ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) resource: Resource,
+    pub(crate) exchange: Exchange,
+    body_bytes_max: usize,
+}
+
+/// What an answer must know of its request.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    pub(crate) route: Route,
+    pub(crate) head_only: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) http10: bool,
+    /// The listed origin that asked, if any, which browsers want named.
+    pub(crate) origin: Option<Box<str>>,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone)]
+pub(crate) enum Resource {
+    /// One channel.
+    Channel(ChannelName),
+    /// Several channels, named in the query.
+    Subscribe,
+    /// Publications for any channels, a line each.
+    Batch,
+    /// The WebSocket echo.
+    Echo,
+    /// The numbers.
+    Metrics,
+    /// Whether the server is well.
+    Health,
+    /// What there is.
+    Index,
+}
+
+impl Worker {
+    /// Reads a request's head. Tells whether there may be more to do.
+    pub(crate) fn on_head(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
+        if input.is_empty() {
+            return false;
+        }
+        match Request::parse(input, self.shared.head_limits) {
+            Ok(Some(request)) => self.on_request(key, request),
+            Ok(None) => self.await_rest_of_head(key),
+            Err(fault) => self.refuse_head(key, &fault),
+        }
+    }
+
+    /// Gathers a request's body. Tells whether there may be more to do.
+    pub(crate) fn on_body(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
+        let Some(Connection { phase: Phase::Body(gathering), .. }) = self.hub.sink(key) else { return false };
+        match gathering.body.take(input) {
+            Ok(None) => false,
+            Ok(Some(body)) => {
+                let Some(Phase::Body(gathering)) = self.take_phase(key) else { return false };
+                self.serve(key, &gathering.request, gathering.plan, body);
+                true
+            }
+            Err(fault) => {
+                let exchange = gathering.plan.exchange.clone();
+                self.refuse_body(key, &exchange, fault);
+                false
+            }
+        }
+    }
+
+    /// A request took too long to arrive, or none came.
+    pub(crate) fn on_request_due(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let begun = matches!(connection.phase, Phase::Body(_)) || !connection.unread.is_empty();
+        if !begun {
+            return self.close(key, CloseReason::Silent);
+        }
+        self.metrics.fault("request-timeout");
+        let problem = Problem::new(408, "request-timeout", "the request did not arrive in time; send it again, faster");
+        self.answer_last(key, &Exchange::unread(), problem.into_response(), CloseReason::Silent);
+    }
+
+    /// Answers a request, and goes on to the next, if the connection is kept.
+    pub(crate) fn answer(&mut self, key: SubscriberKey, exchange: &Exchange, response: Response) {
+        if !exchange.keep_alive || self.leaving.is_some() {
+            return self.answer_last(key, exchange, response, CloseReason::Done);
+        }
+        self.metrics.request(exchange.route, response.status);
+        let idle_ms = self.shared.config.http.idle_timeout.as_millis();
+        let bytes = with_origin(response, exchange, &self.shared.vary_origin).into_bytes(exchange.head_only, true);
+        self.set_phase(key, Phase::Head);
+        self.become_kind(key, metrics::TransportKind::Http);
+        self.arm(key, self.now_ms() + idle_ms);
+        self.send(key, bytes);
+    }
+
+    /// Refuses a request, which was read whole.
+    pub(crate) fn refuse(&mut self, key: SubscriberKey, exchange: &Exchange, problem: Problem) {
+        self.metrics.fault(problem.code);
+        self.answer(key, exchange, problem.into_response());
+    }
+
+    /// Answers a request and closes the connection.
+    fn answer_last(&mut self, key: SubscriberKey, exchange: &Exchange, response: Response, reason: CloseReason) {
+        self.metrics.request(exchange.route, response.status);
+        let bytes = with_origin(response, exchange, &self.shared.vary_origin).into_bytes(exchange.head_only, false);
+        self.finish(key, bytes, reason, LINGER_MS);
+    }
+
+    /// What a connection that only does HTTP is told at the end: nothing between requests, and to a request that is under way a
+    /// refusal that says to try again.
+    pub(crate) fn request_farewell(&mut self, key: SubscriberKey, why: &Disconnect) -> Bytes {
+        let Some(connection) = self.hub.sink(key) else { return Bytes::new() };
+        if matches!(connection.phase, Phase::Head) && connection.unread.is_empty() {
+            return Bytes::new();
+        }
+        let retry_after_s = Some(self.reconnect_ms().div_ceil(1000));
+        let problem = Problem { retry_after_s, ..Problem::new(503, "going-away", why.goodbye().reason) };
+        problem.into_response().into_bytes(false, false)
+    }
+
+    fn await_rest_of_head(&mut self, key: SubscriberKey) -> bool {
+        let due_ms = self.now_ms() + self.shared.config.http.head_timeout.as_millis();
+        let Some(connection) = self.hub.sink(key) else { return false };
+        // The time runs from the head's first byte: a client that drips gains nothing by it.
+        if connection.unread.is_empty() && !connection.in_head {
+            connection.in_head = true;
+            self.arm(key, due_ms);
+        }
+        false
+    }
+
+    fn refuse_head(&mut self, key: SubscriberKey, fault: &HeadFault) -> bool {
+        let (status, code) = match fault {
+            HeadFault::TooLong { .. } => (431, "head-too-long"),
+            HeadFault::TooManyHeaders { .. } => (431, "too-many-headers"),
+            HeadFault::BareLineEnd => (400, "bare-line-end"),
+            HeadFault::ObsoleteFolding => (400, "obsolete-folding"),
+            HeadFault::Malformed { .. } => (400, "malformed-request"),
+            HeadFault::Version => (505, "http-version"),
+            HeadFault::Host => (400, "host-header"),
+            HeadFault::AmbiguousLength => (400, "ambiguous-length"),
+            HeadFault::BadLength => (400, "bad-length"),
+            HeadFault::TransferCoding => (501, "transfer-coding"),
+            HeadFault::Expectation => (417, "expectation"),
+        };
+        self.metrics.fault(code);
+        self.answer_last(key, &Exchange::unread(), Problem::new(status, code, fault).into_response(), CloseReason::Fault);
+        false
+    }
+
+    fn refuse_body(&mut self, key: SubscriberKey, exchange: &Exchange, fault: BodyFault) {
+        let (status, code) = match fault {
+            BodyFault::TooLarge { .. } => (413, "body-too-large"),
+            BodyFault::BadChunk { .. } => (400, "bad-chunk"),
+        };
+        self.metrics.fault(code);
+        self.answer_last(key, exchange, Problem::new(status, code, fault).into_response(), CloseReason::Fault);
+    }
+
+    fn on_request(&mut self, key: SubscriberKey, request: Request) -> bool {
+        if let Some(connection) = self.hub.sink(key) {
+            connection.in_head = false;
+        }
+        let plan = match self.plan(&request) {
+            Ok(plan) => plan,
+            Err((exchange, problem)) => {
+                // A body that nobody wants is not read: the connection ends instead.
+                let exchange = Exchange { keep_alive: exchange.keep_alive && request.body == BodyLength::Known(0), ..exchange };
+                self.refuse(key, &exchange, problem);
+                return exchange.keep_alive;
+            }
+        };
+        let body = match Body::new(request.body, plan.body_bytes_max) {
+            Ok(body) => body,
+            Err(fault) => {
+                self.refuse_body(key, &plan.exchange, fault);
+                return false;
+            }
+        };
+        if request.body == BodyLength::Known(0) {
+            self.serve(key, &request, plan, Bytes::new());
+            return true;
+        }
+        let expects_continue = request.expects_continue;
+        self.set_phase(key, Phase::Body(Box::new(Gathering { request: request.detach(), plan, body })));
+        self.arm(key, self.now_ms() + self.shared.config.http.body_timeout.as_millis());
+        if expects_continue {
+            self.send(key, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+        true
+    }
+
+    /// Decides, by its head alone, whether a request may pass and what it is for.
+    fn plan(&self, request: &Request) -> Result<Plan, (Exchange, Problem)> {
+        let mut exchange = Exchange {
+            route: Route::Other,
+            head_only: request.method() == Method::Head,
+            keep_alive: request.keep_alive,
+            http10: request.http10,
+            origin: None,
+        };
+        match self.shared.guard.check(request) {
+            Ok(Admitted::Own) => (),
+            Ok(Admitted::Listed(origin)) => exchange.origin = Some(origin),
+            Err(problem) => return Err((exchange, problem)),
+        }
+        let path = Target::parse(request.target()).path;
+        let resource = match find(path, self.shared.config.echo.enabled) {
+            Ok(resource) => resource,
+            Err(problem) => return Err((exchange, problem)),
+        };
+        exchange.route = resource.route(request.method());
+        let allowed = resource.allowed();
+        if !allows(allowed, request.method()) {
+            let detail = format!("this resource allows {allowed}");
+            return Err((exchange, Problem { allow: Some(allowed), ..Problem::new(405, "method-not-allowed", detail) }));
+        }
+        let http = &self.shared.config.http;
+        let body_bytes_max = if matches!(resource, Resource::Batch) { http.batch_bytes_max } else { http.body_bytes_max };
+        Ok(Plan { resource, exchange, body_bytes_max: body_bytes_max.as_usize() })
+    }
+
+    /// Serves a request that is there whole.
+    fn serve(&mut self, key: SubscriberKey, request: &Request, plan: Plan, body: Bytes) {
+        let Plan { resource, exchange, .. } = plan;
+        if request.method() == Method::Options {
+            return self.answer(key, &exchange, options(&resource, request, &exchange));
+        }
+        match (resource, request.method()) {
+            (Resource::Channel(channel), Method::Post) => self.publish_body(key, &exchange, request, &channel, body),
+            (Resource::Channel(channel), _) => self.read_channels(key, &exchange, request, vec![channel], false),
+            (Resource::Subscribe, _) => self.read_several(key, &exchange, request),
+            (Resource::Batch, _) => self.publish_batch(key, &exchange, &body),
+            (Resource::Echo, _) => self.upgrade_echo(key, &exchange, request),
+            (Resource::Metrics, _) => {
+                let text = self.shared.metrics.render();
+                self.answer(key, &exchange, Response::new(200).header("cache-control", "no-store").body(metrics::CONTENT_TYPE, text));
+            }
+            (Resource::Health, _) => self.answer(key, &exchange, self.health()),
+            (Resource::Index, _) => {
+                self.answer(
+                    key,
+                    &exchange,
+                    Response::new(200).header("cache-control", "no-store").body("text/plain; charset=utf-8", INDEX),
+                );
+            }
+        }
+    }
+
+    fn health(&self) -> Response {
+        let (status, text) = if self.leaving.is_some() { (503, "leaving") } else { (200, "ok") };
+        let body = serde_json::json!({ "status": text, "version": env!("CARGO_PKG_VERSION") }).to_string();
+        Response::new(status).header("cache-control", "no-store").body("application/json", body)
+    }
+
+    fn take_phase(&mut self, key: SubscriberKey) -> Option<Phase> {
+        self.hub.sink(key).map(|connection| std::mem::replace(&mut connection.phase, Phase::Head))
+    }
+}
+
+impl Exchange {
+    /// For an answer to a request that could not be understood.
+    fn unread() -> Self {
+        Self { route: Route::Other, head_only: false, keep_alive: false, http10: false, origin: None }
+    }
+}
+
+impl Resource {
+    fn allowed(&self) -> &'static str {
+        match self {
+            Self::Channel(_) => "GET, HEAD, POST, OPTIONS",
+            Self::Batch => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    fn route(&self, method: Method) -> Route {
+        match self {
+            Self::Channel(_) if method == Method::Post => Route::Publish,
+            Self::Channel(_) => Route::Channel,
+            Self::Subscribe => Route::Subscribe,
+            Self::Batch => Route::Batch,
+            Self::Echo => Route::Echo,
+            Self::Metrics => Route::Metrics,
+            Self::Health => Route::Health,
+            Self::Index => Route::Other,
+        }
+    }
+}
+
+fn find(path: &str, echo: bool) -> Result<Resource, Problem> {
+    if let Some(name) = path.strip_prefix("/channels/") {
+        return ChannelName::from_bytes(&decode(name)).map(Resource::Channel).map_err(|fault| Problem::new(400, "invalid-channel", fault));
+    }
+    match path {
+        "/subscribe" => Ok(Resource::Subscribe),
+        "/publish" => Ok(Resource::Batch),
+        "/metrics" => Ok(Resource::Metrics),
+        "/health" => Ok(Resource::Health),
+        "/" => Ok(Resource::Index),
+        "/echo" if echo => Ok(Resource::Echo),
+        "/echo" => Err(Problem::new(404, "no-echo", "the echo is off; start the server with --echo")),
+        "/channels" => Err(Problem::new(404, "not-found", "name a channel: /channels/chat/lobby")),
+        _ => Err(Problem::new(
+            404,
+            "not-found",
+            "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /metrics and /health",
+        )),
+    }
+}
+
+fn allows(allowed: &str, method: Method) -> bool {
+    let word = match method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Post => "POST",
+        Method::Options => "OPTIONS",
+        Method::Other => return false,
+    };
+    allowed.split(", ").any(|known| known == word)
+}
+
+/// What is possible, for a person with curl and for a browser's preflight alike (Fetch, "CORS-preflight request").
+fn options(resource: &Resource, request: &Request, exchange: &Exchange) -> Response {
+    let response = Response::new(204).header("allow", resource.allowed());
+    if exchange.origin.is_none() || request.header("access-control-request-method").is_none() {
+        return response;
+    }
+    response
+        .header("access-control-allow-methods", resource.allowed())
+        .header("access-control-allow-headers", "accept, content-type, idempotency-key, if-none-match, last-event-id, prefer, bongsu-key")
+        .header("access-control-max-age", "600")
+}
+
+/// Names the listed origin that asked; where origins are listed at all, caches must keep their answers apart.
+pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: &Option<&'static str>) -> Response {
+    let response = response.header_opt("vary", *vary_origin);
+    let Some(origin) = &exchange.origin else { return response };
+    response
+        .header("access-control-allow-origin", origin)
+        .header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after, preference-applied")
+}
+
+/// How long a connection that was told off may take to notice.
+const LINGER_MS: u64 = 2000;
+
+const INDEX: &str = "\
+bongsu: one channel, every transport.
+
+  POST /channels/{name}                                  publish the body
+  GET  /channels/{name}                                  poll
+  GET  /channels/{name}   Prefer: wait=25                long poll
+  GET  /channels/{name}   Accept: application/x-ndjson   stream of JSON lines
+  GET  /channels/{name}   Accept: multipart/mixed        stream of parts
+  GET  /channels/{name}   Accept: text/event-stream      server-sent events
+  GET  /channels/{name}   Upgrade: websocket             WebSocket
+  GET  /subscribe?channel=a&channel=b                    several channels, in any of these forms
+  POST /publish                                          a JSON object a line: {\"publish\":\"a\",\"data\":\"hi\"}
+  GET  /metrics, /health
+
+Start with ?after=<cursor>, ?earliest, ?last=N or ?live.
+";

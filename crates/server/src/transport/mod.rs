@@ -1,0 +1,9 @@
+//! What a connection can be: a request and its answer, a wait, a stream, a WebSocket. Each is a file; each reads, asks the engine
+//! or the hub, and says how its bytes are to leave.
+
+pub(crate) mod http;
+pub(crate) mod poll;
+pub(crate) mod publish;
+pub(crate) mod start;
+pub(crate) mod stream;
+pub(crate) mod websocket;

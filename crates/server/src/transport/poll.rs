@@ -1,0 +1,428 @@
+//! Polls and long polls: a page now, or as soon as there is something. Nothing is held between requests.
+
+use std::fmt::Write as _;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use bongsu_core::hub::SubscriberKey;
+use bongsu_core::limits::PageLimits;
+use bongsu_core::page::{PageGaps, write_page};
+use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
+use bytes::{Bytes, BytesMut};
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::http::{Exchange, with_origin};
+use super::start::Query;
+use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
+use crate::http::negotiate::{self, Wanted};
+use crate::http::target::{encode_path, encode_query};
+use crate::http::{Problem, Request, Response};
+use crate::metrics::{Route, TransportKind};
+use crate::worker::Worker;
+
+/// What a poll is answered with.
+struct Page {
+    publications: Vec<(ChannelName, Arc<Publication>)>,
+    gaps: Vec<(ChannelName, Gap)>,
+    cursors: Vec<Position>,
+    more: bool,
+}
+
+/// What an answer says beside its page.
+struct Framing<'a> {
+    channels: &'a [ChannelName],
+    composite: bool,
+    wait_query: Option<u64>,
+}
+
+impl Worker {
+    /// `GET /subscribe`: several channels.
+    pub(crate) fn read_several(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request) {
+        match Query::read(request) {
+            Ok(query) if query.channels.is_empty() => {
+                let problem = Problem::new(400, "no-channel", "name the channels: /subscribe?channel=a&channel=b");
+                self.refuse(key, exchange, problem);
+            }
+            Ok(query) => self.read_channels(key, exchange, request, query.channels, true),
+            Err(problem) => self.refuse(key, exchange, problem),
+        }
+    }
+
+    /// Reads channels in the form that the request asks for.
+    pub(crate) fn read_channels(
+        &mut self,
+        key: SubscriberKey,
+        exchange: &Exchange,
+        request: &Request,
+        channels: Vec<ChannelName>,
+        several: bool,
+    ) {
+        if let Err(problem) = self.try_read_channels(key, exchange, request, &channels, several) {
+            self.refuse(key, exchange, problem);
+        }
+    }
+
+    fn try_read_channels(
+        &mut self,
+        key: SubscriberKey,
+        exchange: &Exchange,
+        request: &Request,
+        channels: &[ChannelName],
+        several: bool,
+    ) -> Result<(), Problem> {
+        let max = self.shared.config.http.channels_per_request_max;
+        if channels.len() > max {
+            return Err(Problem::new(400, "too-many-channels-asked", format!("a request may name {max} channels")));
+        }
+        if let Some(reserved) = channels.iter().find(|channel| channel.is_reserved()) {
+            return Err(Problem::new(
+                403,
+                "reserved-channel",
+                format!("{reserved} is the server's own, and there is nothing to read in it yet"),
+            ));
+        }
+        let query = Query::read(request)?;
+        // One channel is read by its own plain cursor, however it was named.
+        let composite = several && channels.len() > 1;
+        if request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+            let starts = query.starts(channels, composite, &Start::Live)?;
+            return self.upgrade_channel(key, exchange, request, channels, &starts);
+        }
+        match negotiate::accept(request)? {
+            Wanted::Page => self.poll(key, exchange, request, &query, channels, composite),
+            wanted => {
+                let starts = query.starts(channels, composite, &Start::Live)?;
+                self.stream(key, exchange, wanted, query.json_events, channels, &starts, composite);
+                Ok(())
+            }
+        }
+    }
+
+    fn poll(
+        &mut self,
+        key: SubscriberKey,
+        exchange: &Exchange,
+        request: &Request,
+        query: &Query,
+        channels: &[ChannelName],
+        composite: bool,
+    ) -> Result<(), Problem> {
+        let preferred = negotiate::prefer_wait(request);
+        let wait_s = query.wait.as_deref().or(preferred).map(|text| self.parse_wait(text)).transpose()?;
+        let default = if wait_s.is_some() { Start::Live } else { Start::Earliest };
+        let starts = query.starts(channels, composite, &default)?;
+        let wait_query = wait_s.filter(|_| query.wait.is_some());
+        let page = self.page_from(channels, &starts);
+        let framing = Framing { channels, composite, wait_query };
+        if wait_s.is_some() {
+            self.become_kind(key, TransportKind::LongPoll);
+        }
+        match wait_s {
+            Some(wait_s) if page.is_empty() => self.wait(key, exchange, &framing, page.cursors, wait_s),
+            Some(_) => self.answer_page(key, exchange, &framing, &page, None, TransportKind::LongPoll),
+            None => self.answer_page(key, exchange, &framing, &page, Some(request), TransportKind::Poll),
+        }
+        Ok(())
+    }
+
+    fn parse_wait(&self, text: &str) -> Result<u64, Problem> {
+        let max_s = self.shared.config.http.wait_max.as_millis() / 1000;
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u64>().ok().filter(|_| digits) {
+            Some(wait_s) if wait_s <= max_s => Ok(wait_s),
+            Some(_) => Err(Problem::new(400, "wait-too-long", format!("wait may be at most {max_s} seconds"))),
+            None if digits => Err(Problem::new(400, "wait-too-long", format!("wait may be at most {max_s} seconds"))),
+            None => Err(Problem::new(400, "invalid-wait", "wait must be a whole number of seconds, as in wait=25")),
+        }
+    }
+
+    /// Waits for the next publication of any of the channels, all of which are read up to their heads.
+    fn wait(&mut self, key: SubscriberKey, exchange: &Exchange, framing: &Framing<'_>, cursors: Vec<Position>, wait_s: u64) {
+        let keys: Vec<_> = framing.channels.iter().map(|channel| self.watch(channel)).collect();
+        // What was published since the page was read is announced by now, or was before the watch began.
+        self.turn();
+        let waiting: Vec<_> = (framing.channels.iter().zip(cursors).zip(keys))
+            .map(|((name, cursor), key)| WaitingChannel { name: name.clone(), key, cursor })
+            .collect();
+        let starts: Vec<_> = waiting.iter().map(|channel| Start::After(channel.cursor.into())).collect();
+        let page = self.page_from(framing.channels, &starts);
+        if !page.is_empty() || wait_s == 0 {
+            return self.answer_page(key, exchange, framing, &page, None, TransportKind::LongPoll);
+        }
+        for channel in &waiting {
+            self.hub.wait(key, channel.key);
+        }
+        let waiting =
+            Waiting { exchange: exchange.clone(), channels: waiting, wait_query: framing.wait_query, composite: framing.composite };
+        self.set_phase(key, Phase::Waiting(Box::new(waiting)));
+        self.arm(key, self.now_ms() + wait_s * 1000);
+    }
+
+    /// Something came for those who waited on a channel: they had the same cursor, so mostly they get the same bytes.
+    pub(crate) fn arrived(&mut self, channel: &ChannelName, from: Position, publications: &[Arc<Publication>], waiters: &[SubscriberKey]) {
+        let mut shared_answers: Vec<(Option<u64>, Bytes, u64)> = Vec::new();
+        for &key in waiters {
+            let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key) else { continue };
+            let usual = waiting.channels.len() == 1 && waiting.exchange.is_usual() && self.leaving.is_none();
+            if !usual {
+                self.answer_waiting(key, channel, publications);
+                continue;
+            }
+            let wait_query = waiting.wait_query;
+            let answer = match shared_answers.iter().find(|(known, ..)| *known == wait_query) {
+                Some((_, bytes, count)) => (bytes.clone(), *count),
+                None => {
+                    let page = self.page_of(channel, from, publications);
+                    let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
+                    let response = page_response(&page, &framing, None, true);
+                    let bytes = with_origin(response, &Exchange::usual(), &self.shared.vary_origin).into_bytes(false, true);
+                    shared_answers.push((wait_query, bytes.clone(), page.publications.len() as u64));
+                    (bytes, page.publications.len() as u64)
+                }
+            };
+            self.answer_shared(key, answer);
+        }
+    }
+
+    fn answer_shared(&mut self, key: SubscriberKey, (bytes, count): (Bytes, u64)) {
+        self.metrics.request(Route::Channel, 200);
+        self.metrics.deliveries(TransportKind::LongPoll, count);
+        self.metrics.delivery_bytes(TransportKind::LongPoll, bytes.len() as u64);
+        let idle_ms = self.shared.config.http.idle_timeout.as_millis();
+        self.set_phase(key, Phase::Head);
+        self.become_kind(key, TransportKind::Http);
+        self.arm(key, self.now_ms() + idle_ms);
+        self.send(key, bytes);
+        self.resume(key);
+    }
+
+    /// Answers one who waited in a way of its own, such as on several channels: from history, as if it asked again.
+    fn answer_waiting(&mut self, key: SubscriberKey, arrived: &ChannelName, publications: &[Arc<Publication>]) {
+        let Some(waiting) = self.take_waiting(key) else { return };
+        let channels: Vec<_> = waiting.channels.iter().map(|channel| channel.name.clone()).collect();
+        let page = match &*waiting.channels {
+            [only] => self.page_of(arrived, only.cursor, publications),
+            several => {
+                let starts: Vec<_> = several.iter().map(|channel| Start::After(channel.cursor.into())).collect();
+                self.page_from(&channels, &starts)
+            }
+        };
+        let framing = Framing { channels: &channels, composite: waiting.composite, wait_query: waiting.wait_query };
+        self.answer_page(key, &waiting.exchange, &framing, &page, None, TransportKind::LongPoll);
+        self.resume(key);
+    }
+
+    /// The wait is over and nothing came.
+    pub(crate) fn on_wait_over(&mut self, key: SubscriberKey) {
+        let Some(waiting) = self.take_waiting(key) else { return };
+        let channels: Vec<_> = waiting.channels.iter().map(|channel| channel.name.clone()).collect();
+        let cursors: Vec<_> = waiting.channels.iter().map(|channel| channel.cursor).collect();
+        let framing = Framing { channels: &channels, composite: waiting.composite, wait_query: waiting.wait_query };
+        let response = nothing(&framing, &cursors);
+        self.answer(key, &waiting.exchange, response);
+        self.resume(key);
+    }
+
+    /// What a long poll is told when the server goes away: nothing came, and its cursor.
+    pub(crate) fn waiting_farewell(&mut self, key: SubscriberKey) -> Bytes {
+        let retry_after_s = self.reconnect_ms().div_ceil(1000).to_string();
+        let Some(waiting) = self.take_waiting(key) else { return Bytes::new() };
+        let channels: Vec<_> = waiting.channels.iter().map(|channel| channel.name.clone()).collect();
+        let cursors: Vec<_> = waiting.channels.iter().map(|channel| channel.cursor).collect();
+        let framing = Framing { channels: &channels, composite: waiting.composite, wait_query: waiting.wait_query };
+        let response = nothing(&framing, &cursors).header("retry-after", &retry_after_s);
+        with_origin(response, &waiting.exchange, &self.shared.vary_origin).into_bytes(waiting.exchange.head_only, false)
+    }
+
+    /// Ends a wait, if there is one, without an answer.
+    pub(crate) fn stop_waiting(&mut self, key: SubscriberKey) {
+        let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key) else { return };
+        let channels: Vec<_> = waiting.channels.iter().map(|channel| channel.key).collect();
+        channels.into_iter().for_each(|channel| self.hub.stop_waiting(key, channel));
+    }
+
+    fn take_waiting(&mut self, key: SubscriberKey) -> Option<Box<Waiting>> {
+        self.stop_waiting(key);
+        let connection = self.hub.sink(key)?;
+        match std::mem::replace(&mut connection.phase, Phase::Head) {
+            Phase::Waiting(waiting) => Some(waiting),
+            other => {
+                connection.phase = other;
+                None
+            }
+        }
+    }
+
+    fn answer_page(
+        &mut self,
+        key: SubscriberKey,
+        exchange: &Exchange,
+        framing: &Framing<'_>,
+        page: &Page,
+        request: Option<&Request>,
+        kind: TransportKind,
+    ) {
+        page.gaps.iter().for_each(|(_, gap)| self.metrics.gap(gap.reason));
+        let waited = kind == TransportKind::LongPoll;
+        let response = match waited && page.is_empty() {
+            true => nothing(framing, &page.cursors),
+            false => page_response(page, framing, request, waited),
+        };
+        if response.status == 200 && !exchange.head_only {
+            self.metrics.deliveries(kind, page.publications.len() as u64);
+        }
+        self.answer(key, exchange, response);
+    }
+
+    /// Reads a page of several channels, each from its start, within the bounds on a page.
+    fn page_from(&self, channels: &[ChannelName], starts: &[Start]) -> Page {
+        let http = &self.shared.config.http;
+        let mut left = PageLimits { publications_max: http.page_publications_max, bytes_max: http.page_bytes_max.as_usize() };
+        let mut page = Page { publications: Vec::new(), gaps: Vec::new(), cursors: Vec::new(), more: false };
+        for (channel, start) in channels.iter().zip(starts) {
+            let located = self.engine().locate(channel, start);
+            let read = self.engine().page(channel, located.cursor.offset, left);
+            let mut cursor = located.cursor;
+            let mut gap = located.gap;
+            // Between the two looks history may have moved on; what it lost is told like any other loss.
+            if read.floor.epoch != cursor.epoch || read.floor.offset > cursor.offset {
+                gap = Some(Gap { asked: cursor.into(), resumed: read.floor, reason: bongsu_core::GapReason::Trimmed });
+                cursor = read.floor;
+            }
+            if let Some(last) = read.publications.last() {
+                cursor = last.position;
+            }
+            let bytes: usize = read.publications.iter().map(|publication| publication.draft.data.len()).sum();
+            left.publications_max -= read.publications.len();
+            left.bytes_max = left.bytes_max.saturating_sub(bytes);
+            if left.bytes_max == 0 {
+                left.publications_max = 0;
+            }
+            page.more |= cursor.offset < read.head.offset;
+            page.gaps.extend(gap.map(|gap| (channel.clone(), gap)));
+            page.publications.extend(read.publications.into_iter().map(|publication| (channel.clone(), publication)));
+            page.cursors.push(cursor);
+        }
+        page
+    }
+
+    /// A page of what was just announced, within the bounds on a page.
+    fn page_of(&self, channel: &ChannelName, from: Position, publications: &[Arc<Publication>]) -> Page {
+        let http = &self.shared.config.http;
+        let mut bytes = 0;
+        let taken: Vec<_> = publications
+            .iter()
+            .filter(|publication| publication.position.offset > from.offset)
+            .take(http.page_publications_max)
+            .take_while(|publication| {
+                let fits = bytes == 0 || bytes + publication.draft.data.len() <= http.page_bytes_max.as_usize();
+                bytes += publication.draft.data.len();
+                fits
+            })
+            .map(|publication| (channel.clone(), Arc::clone(publication)))
+            .collect();
+        let cursor = taken.last().map_or(from, |(_, publication)| publication.position);
+        let more = publications.last().is_some_and(|last| last.position.offset > cursor.offset);
+        Page { publications: taken, gaps: Vec::new(), cursors: vec![cursor], more }
+    }
+}
+
+impl Page {
+    /// Whether there is nothing to tell.
+    fn is_empty(&self) -> bool {
+        self.publications.is_empty() && self.gaps.is_empty()
+    }
+}
+
+fn page_response(page: &Page, framing: &Framing<'_>, request: Option<&Request>, waited: bool) -> Response {
+    let cursor = cursor_text(framing, &page.cursors);
+    let gaps = if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
+    let mut body = BytesMut::new();
+    write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
+    let etag = etag(&body);
+    let matched = request.is_some_and(|request| none_match(request, &etag));
+    let caching = match () {
+        () if waited => "no-store",
+        // A full page after a cursor never changes; one that is still open is worth a moment to a cache that folds equal polls.
+        () if page.more && page.gaps.is_empty() && request.is_some_and(is_after) => "public, max-age=3600, immutable",
+        () => "public, max-age=1",
+    };
+    let response = Response::new(if matched { 304 } else { 200 })
+        .header("bongsu-cursor", &cursor)
+        .header("link", &next_link(framing, &cursor))
+        .header("etag", &etag)
+        .header("vary", "Accept, Prefer")
+        .header("cache-control", caching);
+    if matched { response } else { response.body("application/json", body.freeze()) }
+}
+
+fn nothing(framing: &Framing<'_>, cursors: &[Position]) -> Response {
+    let cursor = cursor_text(framing, cursors);
+    Response::new(204)
+        .header("bongsu-cursor", &cursor)
+        .header("link", &next_link(framing, &cursor))
+        .header("vary", "Accept, Prefer")
+        .header("cache-control", "no-store")
+}
+
+fn cursor_text(framing: &Framing<'_>, cursors: &[Position]) -> String {
+    match cursors {
+        [only] if !framing.composite => only.to_string(),
+        several => composite_of(framing.channels, several).to_string(),
+    }
+}
+
+/// The composite cursor of several channels.
+pub(crate) fn composite_of(channels: &[ChannelName], cursors: &[Position]) -> Composite {
+    let mut composite = Composite::new(channels);
+    cursors.iter().enumerate().for_each(|(index, cursor)| composite.advance(index, *cursor));
+    composite
+}
+
+/// Where to ask next (RFC 8288).
+fn next_link(framing: &Framing<'_>, cursor: &str) -> String {
+    let mut link = match framing.channels {
+        [only] => format!("</channels/{}?", encode_path(only.as_str())),
+        several => several.iter().fold("</subscribe?".to_owned(), |mut link, channel| {
+            _ = write!(link, "channel={}&", encode_query(channel.as_str()));
+            link
+        }),
+    };
+    _ = write!(link, "after={cursor}");
+    if let Some(wait_s) = framing.wait_query {
+        _ = write!(link, "&wait={wait_s}");
+    }
+    link + ">; rel=\"next\""
+}
+
+/// A strong validator: it is made of every byte of the body.
+fn etag(body: &[u8]) -> String {
+    let mut hasher = SipHasher24::new();
+    hasher.write(body);
+    format!("\"{:032x}\"", hasher.finish128().as_u128())
+}
+
+/// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.
+fn none_match(request: &Request, etag: &str) -> bool {
+    request
+        .header_all("if-none-match")
+        .flat_map(|value| value.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .any(|tag| tag == "*" || tag == etag)
+}
+
+fn is_after(request: &Request) -> bool {
+    request.target().contains("after=") && request.header("last-event-id").is_none()
+}
+
+impl Exchange {
+    /// That of most requests.
+    fn usual() -> Self {
+        Self { route: Route::Channel, head_only: false, keep_alive: true, http10: false, origin: None }
+    }
+
+    /// Whether its answer is the same as that of most others.
+    fn is_usual(&self) -> bool {
+        self.keep_alive && !self.head_only && !self.http10 && self.origin.is_none()
+    }
+}

@@ -1,0 +1,342 @@
+//! WebSocket connections: the handshake, plain payloads, the native protocol, and the echo.
+
+use bongsu_core::disconnect::Disconnect;
+use bongsu_core::encoding::{Encoding, Framing, frame};
+use bongsu_core::format::Format;
+use bongsu_core::hub::SubscriberKey;
+use bongsu_core::native::{self, Command, Publish};
+use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, handshake, write_close, write_frame};
+use bongsu_core::{ChannelName, ContentType, Draft, Start};
+use bytes::{Bytes, BytesMut};
+
+use super::http::{Exchange, with_origin};
+use super::publish::publish_problem;
+use crate::connection::{Connection, Followed, Phase};
+use crate::http::{Method, Problem, Request, Response};
+use crate::metrics::{CloseReason, TransportKind};
+use crate::worker::Worker;
+
+/// A WebSocket that is open.
+pub(crate) struct WebSocketPhase {
+    decoder: Decoder,
+    speaks: Speaks,
+    /// Whether a ping is out that nothing was heard since.
+    pinged: bool,
+    heard_ms: u64,
+}
+
+/// What its messages mean.
+enum Speaks {
+    /// A message is a payload, both ways, of one channel.
+    Plain(ChannelName),
+    /// Native commands and records.
+    Native(Vec<Followed>),
+    /// Whatever comes goes back.
+    Echo,
+}
+
+impl Worker {
+    /// Makes a WebSocket of a request for a channel.
+    pub(crate) fn upgrade_channel(
+        &mut self,
+        key: SubscriberKey,
+        exchange: &Exchange,
+        request: &Request,
+        channels: &[ChannelName],
+        starts: &[Start],
+    ) -> Result<(), Problem> {
+        let subprotocol = self.check_handshake(request, &[NATIVE])?;
+        let limits = &self.shared.config.websocket;
+        let limits = Limits {
+            message_bytes_max: limits.message_bytes_max.as_usize(),
+            frame_bytes_max: limits.frame_bytes_max.as_usize(),
+            fragments_max: limits.fragments_max,
+        };
+        if subprotocol.is_some() {
+            self.open(key, exchange, request, subprotocol, limits, Speaks::Native(Vec::new()), TransportKind::Native);
+            return Ok(());
+        }
+        let ([channel], [start]) = (channels, starts) else {
+            let detail = format!("a plain WebSocket has one channel; for several, offer the subprotocol {NATIVE}");
+            return Err(Problem::new(400, "one-channel-only", detail));
+        };
+        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
+        let (channel_key, located) = self.join(channel, start);
+        // Its frames are payloads, which leave no room to tell a gap: the connection ends rather than be silent.
+        if let Some(gap) = located.gap {
+            self.metrics.gap(gap.reason);
+            self.disconnect(key, &Disconnect::Gap { channel: channel.clone(), gap });
+            return Ok(());
+        }
+        let encoding = Encoding::new(Format::Payload, Framing::WebSocket);
+        self.hub.subscribe(key, channel_key, encoding, located.cursor.offset);
+        self.pump(key);
+        Ok(())
+    }
+
+    /// Makes an echo of a request.
+    pub(crate) fn upgrade_echo(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request) {
+        let limits = &self.shared.config.echo;
+        let limits = Limits {
+            message_bytes_max: limits.message_bytes_max.as_usize(),
+            frame_bytes_max: limits.frame_bytes_max.as_usize(),
+            fragments_max: limits.fragments_max,
+        };
+        match self.check_handshake(request, &[]) {
+            Ok(_) => self.open(key, exchange, request, None, limits, Speaks::Echo, TransportKind::Echo),
+            Err(problem) => self.refuse(key, exchange, problem),
+        }
+    }
+
+    /// RFC 6455, 4.2.1: what a handshake must have. Returns the subprotocol that was chosen.
+    fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
+        let upgrade = request.header_has("upgrade", "websocket") && request.header_has("connection", "upgrade");
+        if request.method() != Method::Get || request.http10 || !upgrade {
+            return Err(Problem::new(
+                426,
+                "websocket-required",
+                "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket",
+            ));
+        }
+        if request.header("sec-websocket-version") != Some(handshake::VERSION) {
+            return Err(Problem::new(426, "websocket-version", "the only version spoken here is 13: send Sec-WebSocket-Version: 13"));
+        }
+        let mut keys = request.header_all("sec-websocket-key");
+        let (Some(client_key), None) = (keys.next(), keys.next()) else {
+            return Err(Problem::new(400, "websocket-key", "the handshake must have exactly one Sec-WebSocket-Key"));
+        };
+        handshake::validate_key(client_key).map_err(|fault| Problem::new(400, "websocket-key", fault))?;
+        let offered = request.header_all("sec-websocket-protocol");
+        let chosen = handshake::choose_subprotocol(offered, supported);
+        if chosen.is_none() && !supported.is_empty() && request.header("sec-websocket-protocol").is_some() {
+            let detail =
+                format!("none of the subprotocols offered is spoken here; offer {}, or none for plain payloads", supported.join(", "));
+            return Err(Problem::new(400, "unknown-subprotocol", detail));
+        }
+        Ok(chosen)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn open(
+        &mut self,
+        key: SubscriberKey,
+        exchange: &Exchange,
+        request: &Request,
+        subprotocol: Option<&str>,
+        limits: Limits,
+        speaks: Speaks,
+        kind: TransportKind,
+    ) {
+        let response = Response::stream(101)
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade")
+            .header("sec-websocket-accept", &handshake::accept_key(request.header("sec-websocket-key").unwrap_or_default()))
+            .header_opt("sec-websocket-protocol", subprotocol);
+        let head = with_origin(response, exchange, &None).into_head().freeze();
+        self.metrics.request(exchange.route, 101);
+        self.become_kind(key, kind);
+        let now_ms = self.now_ms();
+        let phase = WebSocketPhase { decoder: Decoder::new(Role::Server, limits), speaks, pinged: false, heard_ms: now_ms };
+        self.set_phase(key, Phase::WebSocket(Box::new(phase)));
+        self.arm(key, now_ms + self.shared.config.websocket.ping_interval.as_millis());
+        self.send(key, head);
+    }
+
+    /// Acts on the messages that came. Tells whether there may be more to do in another phase.
+    pub(crate) fn on_websocket(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
+        let now_ms = self.now_ms();
+        let mut replies = BytesMut::new();
+        loop {
+            let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
+            let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { break };
+            websocket.heard_ms = now_ms;
+            websocket.pinged = false;
+            let is_plain = matches!(websocket.speaks, Speaks::Plain(_));
+            let decoded = websocket.decoder.decode(input);
+            match decoded {
+                Ok(None) => break,
+                Ok(Some(message)) => self.on_message(key, message, &mut replies),
+                Err(fault) => {
+                    self.metrics.fault(fault.name());
+                    let why = Disconnect::ProtocolFault { code: fault.close_code(), reason: fault.to_string() };
+                    self.reply(key, &mut replies);
+                    self.disconnect(key, &why);
+                    break;
+                }
+            }
+            if replies.len() > own_max {
+                self.reply(key, &mut replies);
+            }
+            // Answers that are not taken hold back the questions. Plain payloads have no answers.
+            if !is_plain && self.hub.waiting_bytes(key) > own_max {
+                break;
+            }
+        }
+        self.reply(key, &mut replies);
+        false
+    }
+
+    fn on_message(&mut self, key: SubscriberKey, message: Message, replies: &mut BytesMut) {
+        match message {
+            Message::Ping(payload) => write_frame(replies, Opcode::Pong, &payload),
+            Message::Pong(_) => (),
+            Message::Close(frame) => self.on_close(key, frame.map(|frame| frame.code), replies),
+            Message::Text(data) => self.on_data(key, Opcode::Text, data, replies),
+            Message::Binary(data) => self.on_data(key, Opcode::Binary, data, replies),
+        }
+    }
+
+    fn on_data(&mut self, key: SubscriberKey, opcode: Opcode, data: Bytes, replies: &mut BytesMut) {
+        let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        match &mut websocket.speaks {
+            Speaks::Echo => write_frame(replies, opcode, &data),
+            Speaks::Native(_) => self.on_native(key, &data, replies),
+            Speaks::Plain(channel) => {
+                let channel = channel.clone();
+                let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
+                // A copy of its own: the message still shares the worker's read buffer.
+                let draft = Draft { data: Bytes::copy_from_slice(&data), content_type, ..Draft::default() };
+                if let Err(fault) = self.publish(TransportKind::WebSocket, &channel, draft, None) {
+                    let why = Disconnect::ProtocolFault { code: close::POLICY, reason: fault.to_string() };
+                    self.disconnect(key, &why);
+                }
+            }
+        }
+    }
+
+    /// The peer closes: the close is answered with its own code (RFC 6455, 5.5.1), and the connection ends.
+    fn on_close(&mut self, key: SubscriberKey, code: Option<u16>, replies: &mut BytesMut) {
+        self.hub.quiet(key);
+        write_close(replies, code.unwrap_or(close::NO_CODE), "");
+        let last = replies.split().freeze();
+        self.finish(key, last, CloseReason::Client, CLOSED_LINGER_MS);
+    }
+
+    fn on_native(&mut self, key: SubscriberKey, data: &[u8], replies: &mut BytesMut) {
+        let command = native::decode(data, &self.shared.native_limits);
+        match command {
+            Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
+                let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
+                let mut answer = BytesMut::new();
+                self.publish_native(TransportKind::Native, Publish { channel, draft, idempotency_key, id }, &mut answer);
+                frame(Framing::WebSocket, replies, |out| out.extend_from_slice(&answer));
+            }
+            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, &channel, &start, id.as_ref(), replies),
+            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, &channel, id.as_ref(), replies),
+            Ok(Command::Ping(value)) => frame(Framing::WebSocket, replies, |out| native::write_pong(&value, out)),
+            Err(fault) => {
+                self.metrics.fault(fault.kind.code());
+                frame(Framing::WebSocket, replies, |out| native::write_fault(&fault, out));
+            }
+        }
+    }
+
+    fn subscribe_native(
+        &mut self,
+        key: SubscriberKey,
+        channel: &ChannelName,
+        start: &Start,
+        id: Option<&native::Id>,
+        replies: &mut BytesMut,
+    ) {
+        let max = self.shared.config.websocket.subscriptions_max;
+        let refusal = match self.followed(key) {
+            Some(followed) if followed.iter().any(|followed| followed.name == *channel) => Some((
+                "already-subscribed",
+                format!("{channel} is already followed on this connection; unsubscribe first to start elsewhere"),
+            )),
+            Some(followed) if followed.len() >= max => {
+                Some(("too-many-subscriptions", format!("a connection may follow {max} channels; unsubscribe from one, or open another")))
+            }
+            _ if channel.is_reserved() => {
+                Some(("reserved-channel", publish_problem(bongsu_core::directory::PublishFault::Reserved).detail))
+            }
+            _ => None,
+        };
+        if let Some((code, message)) = refusal {
+            self.metrics.fault(code);
+            return frame(Framing::WebSocket, replies, |out| native::write_error(id, code, &message, out));
+        }
+        let (channel_key, located) = self.join(channel, start);
+        frame(Framing::WebSocket, replies, |out| native::write_subscribed(id, channel, located.cursor, out));
+        let encoding = Encoding::new(Format::Json, Framing::WebSocket);
+        if let Some(gap) = &located.gap {
+            self.metrics.gap(gap.reason);
+            self.hub.encoder().gap(encoding, channel, gap, None, replies);
+        }
+        // The answer goes before what it announces.
+        self.reply(key, replies);
+        let slot = self.hub.subscribe(key, channel_key, encoding, located.cursor.offset);
+        if let Some(followed) = self.followed(key) {
+            followed.push(Followed { name: channel.clone(), slot });
+        }
+        self.pump(key);
+    }
+
+    fn unsubscribe_native(&mut self, key: SubscriberKey, channel: &ChannelName, id: Option<&native::Id>, replies: &mut BytesMut) {
+        let place = self.followed(key).and_then(|followed| followed.iter().position(|followed| followed.name == *channel));
+        let Some(place) = place else {
+            self.metrics.fault("not-subscribed");
+            let message = format!("{channel} is not followed on this connection");
+            return frame(Framing::WebSocket, replies, |out| native::write_error(id, "not-subscribed", &message, out));
+        };
+        if let Some(Followed { slot, .. }) = self.followed(key).map(|followed| followed.swap_remove(place)) {
+            self.hub.unsubscribe(key, slot);
+        }
+        frame(Framing::WebSocket, replies, |out| native::write_done(id, out));
+    }
+
+    fn followed(&mut self, key: SubscriberKey) -> Option<&mut Vec<Followed>> {
+        match self.hub.sink(key) {
+            Some(Connection { phase: Phase::WebSocket(websocket), .. }) => match &mut websocket.speaks {
+                Speaks::Native(followed) => Some(followed),
+                Speaks::Plain(_) | Speaks::Echo => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
+        if !replies.is_empty() {
+            self.send(key, replies.split().freeze());
+        }
+    }
+
+    /// Asks a silent client whether it is there, and lets one go that did not answer. Who is blocked is judged by its lag.
+    pub(crate) fn on_ping_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        let config = &self.shared.config.websocket;
+        let (interval_ms, timeout_ms) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
+        let drained = self.hub.is_drained(key);
+        let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        let silent_ms = now_ms.saturating_sub(websocket.heard_ms);
+        if websocket.pinged && drained {
+            return self.disconnect(key, &Disconnect::PingTimeout);
+        }
+        if silent_ms < interval_ms || !drained {
+            return self.arm(key, now_ms + interval_ms.saturating_sub(silent_ms).max(1));
+        }
+        websocket.pinged = true;
+        self.arm(key, now_ms + timeout_ms);
+        self.send(key, Bytes::from_static(PING));
+    }
+
+    /// The goodbye of a WebSocket: in the native protocol a `bye`, then the close frame.
+    pub(crate) fn websocket_farewell(&mut self, key: SubscriberKey, why: &Disconnect) -> Bytes {
+        let reconnect_ms = self.reconnect_ms();
+        let goodbye = why.goodbye();
+        let mut last = BytesMut::new();
+        if self.followed(key).is_some() {
+            let encoding = Encoding::new(Format::Json, Framing::WebSocket);
+            self.hub.encoder().goodbye(encoding, &goodbye, reconnect_ms, &mut last);
+        }
+        write_close(&mut last, goodbye.code, &goodbye.reason);
+        last.freeze()
+    }
+}
+
+/// The subprotocol of the native protocol.
+const NATIVE: &str = "bongsu.v1.json";
+/// A ping without a payload.
+const PING: &[u8] = &[0x89, 0x00];
+/// How long a client that closed may take to end its connection.
+const CLOSED_LINGER_MS: u64 = 1000;

@@ -1,0 +1,558 @@
+//! One event loop on one thread, and all that it owns: connections, their delivery, their deadlines. A connection never leaves
+//! its worker. Tasks only wait; everything that is decided or moved happens here, between two waits.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use bongsu_core::disconnect::Disconnect;
+use bongsu_core::encoding::Encoder;
+use bongsu_core::hub::{Announcement, Hub, HubEvent, HubLimits, SubscriberKey};
+use bytes::{Bytes, BytesMut};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tracing::debug;
+
+use crate::connection::{Connection, Phase, close_reason};
+use crate::deadlines::{Deadlines, Entry};
+use crate::engine::{Engine, EngineHandle};
+use crate::link::Link;
+use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
+use crate::shared::Shared;
+use crate::tally::Tallies;
+
+/// A worker, shared by the tasks of its thread.
+pub(crate) type WorkerRef = Rc<RefCell<Worker>>;
+
+/// What one thread owns.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hub: Hub<Connection>,
+    pub(crate) metrics: WorkerMetrics,
+    pub(crate) rng: SmallRng,
+    pub(crate) leaving: Option<Leaving>,
+    index: usize,
+    me: Weak<RefCell<Worker>>,
+    deadlines: Deadlines,
+    due: Vec<Entry>,
+    announced: Vec<Announcement>,
+    read_buffer: BytesMut,
+    generations: u32,
+    tallies: Tallies,
+    ticks: u64,
+}
+
+/// A worker on its way out.
+pub(crate) struct Leaving {
+    /// Who is still to be told goodbye.
+    pub(crate) to_tell: Vec<(SubscriberKey, u32)>,
+    /// How many are told in a tick.
+    pub(crate) per_tick: usize,
+    /// When it ends whoever is left.
+    pub(crate) until_ms: u64,
+}
+
+/// What a reader does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Waits for more.
+    On,
+    /// Lets others run, then reads on.
+    Yield,
+    /// Ends; it is started again when there is room.
+    Off,
+}
+
+impl Worker {
+    pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
+        let config = &shared.config;
+        let limits = HubLimits {
+            tape_bytes_max: config.delivery.tape_bytes_max.as_usize(),
+            tapes_bytes_max: TAPES_BYTES_MAX,
+            outbox_bytes_max: config.delivery.outbox_bytes_max.as_usize(),
+        };
+        Rc::new_cyclic(|me| {
+            RefCell::new(Self {
+                hub: Hub::new(encoder, limits),
+                metrics: shared.metrics.worker(index),
+                rng: SmallRng::from_rng(&mut rand::rng()),
+                leaving: None,
+                index,
+                me: me.clone(),
+                deadlines: Deadlines::new(shared.clock.now_ms()),
+                due: Vec::new(),
+                announced: Vec::new(),
+                read_buffer: BytesMut::new(),
+                generations: 0,
+                tallies: Tallies::default(),
+                ticks: 0,
+                shared,
+            })
+        })
+    }
+
+    /// Delivers what is announced, for as long as the thread lives.
+    pub(crate) async fn deliver(worker: WorkerRef) {
+        let (shared, index) = {
+            let worker = worker.borrow();
+            (Arc::clone(&worker.shared), worker.index)
+        };
+        loop {
+            shared.engine.inbox(index).woken().await;
+            let mut worker = worker.borrow_mut();
+            worker.turn();
+            worker.settle();
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.shared.clock.now_ms()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// The engine, with this worker as the one that watches. Borrows nothing of the worker.
+    pub(crate) fn watching<'a>(shared: &'a Shared, index: usize) -> EngineHandle<'a> {
+        shared.engine.of_worker(index)
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Takes up a connection that was accepted.
+    pub(crate) fn accept(&mut self, stream: TcpStream) {
+        let config = &self.shared.config;
+        if self.shared.metrics.connections() >= config.http.connections_max as u64 {
+            // One try: who is not ready to read a refusal is closed without it.
+            _ = stream.try_write(OVERLOADED);
+            self.metrics.fault("too-many-connections");
+            return;
+        }
+        // Both are improvements, not conditions.
+        _ = stream.set_nodelay(true);
+        if config.delivery.send_buffer_bytes.get() > 0 {
+            _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
+        }
+        self.generations = self.generations.wrapping_add(1);
+        let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
+        let key = self.hub.add(Connection::new(Link::Plain(Rc::new(stream)), self.generations));
+        self.metrics.opened(TransportKind::Http);
+        self.arm(key, due_ms);
+        self.read_on(key);
+    }
+
+    /// Starts the task that waits for something to read, unless it runs.
+    pub(crate) fn read_on(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        if connection.reader.is_some() {
+            return;
+        }
+        let (link, generation) = (connection.link.clone(), connection.generation);
+        let Some(worker) = self.me.upgrade() else { return };
+        let reader = spawn_local(read(worker, link, key, generation)).abort_handle();
+        if let Some(connection) = self.hub.sink(key) {
+            connection.reader = Some(reader);
+        }
+    }
+
+    /// Reads what is there and acts on it.
+    fn on_readable(&mut self, key: SubscriberKey, generation: u32) -> Reading {
+        for _ in 0..READS_MAX {
+            let mut buffer = std::mem::take(&mut self.read_buffer);
+            let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else {
+                self.read_buffer = buffer;
+                return Reading::Off;
+            };
+            let own = !connection.unread.is_empty();
+            let mut input = if own { std::mem::take(&mut connection.unread) } else { std::mem::take(&mut buffer) };
+            input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
+            let read = connection.link.try_read(&mut input);
+            match read {
+                Ok(0) => self.on_end(key),
+                Ok(_) => self.on_input(key, &mut input),
+                Err(ref error) if error.kind() == std::io::ErrorKind::WouldBlock => (),
+                Err(_) => self.close(key, CloseReason::Vanished),
+            }
+            self.keep_unread(key, generation, &mut input);
+            if own {
+                self.read_buffer = buffer;
+            } else {
+                input.clear();
+                self.read_buffer = input;
+            }
+            self.settle();
+            match read {
+                Ok(count) if count > 0 => (),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Reading::On,
+                _ => return Reading::Off,
+            }
+            if self.is_stalled(key) {
+                if let Some(connection) = self.hub.sink(key) {
+                    connection.reader = None;
+                }
+                return Reading::Off;
+            }
+        }
+        Reading::Yield
+    }
+
+    /// Keeps what could not be used yet: in memory of its own, unless it already is.
+    fn keep_unread(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) {
+        let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else { return };
+        if !input.is_empty() {
+            connection.unread = BytesMut::from(&input[..]);
+        }
+    }
+
+    /// Whether a connection is not to be read from: its answers wait to be taken, or it sent ahead more than it may.
+    fn is_stalled(&mut self, key: SubscriberKey) -> bool {
+        let waiting_bytes = self.hub.waiting_bytes(key);
+        let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
+        let ahead_max = self.shared.config.http.head_bytes_max.as_usize();
+        let Some(connection) = self.hub.sink(key) else { return false };
+        match &connection.phase {
+            Phase::Head | Phase::Body(_) => waiting_bytes > 0,
+            Phase::Waiting(_) => connection.unread.len() > ahead_max,
+            Phase::WebSocket(_) => waiting_bytes > own_max,
+            Phase::Streaming(_) | Phase::Closing(_) => false,
+        }
+    }
+
+    /// Acts on what a connection sent, as far as it can.
+    fn on_input(&mut self, key: SubscriberKey, input: &mut BytesMut) {
+        loop {
+            let waits = self.hub.waiting_bytes(key) > 0;
+            let Some(connection) = self.hub.sink(key) else { return };
+            let went_on = match &connection.phase {
+                Phase::Head | Phase::Body(_) if waits => false,
+                Phase::Head => self.on_head(key, input),
+                Phase::Body(_) => self.on_body(key, input),
+                Phase::WebSocket(_) => self.on_websocket(key, input),
+                Phase::Waiting(_) => false,
+                Phase::Streaming(_) | Phase::Closing(_) => {
+                    // After the request of a stream nothing is expected, and it ends the connection.
+                    input.clear();
+                    false
+                }
+            };
+            if !went_on {
+                return;
+            }
+        }
+    }
+
+    /// The peer sends no more.
+    fn on_end(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let reason = match &connection.phase {
+            Phase::Closing(reason) => *reason,
+            Phase::Head if connection.unread.is_empty() => CloseReason::Client,
+            Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
+            Phase::Waiting(_) | Phase::Streaming(_) => CloseReason::Client,
+        };
+        self.close(key, reason);
+    }
+
+    /// What a blocked connection could not take may go now.
+    fn on_writable(&mut self, key: SubscriberKey, generation: u32) {
+        if self.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
+            self.pump(key);
+            self.settle();
+        }
+    }
+
+    /// Sends a connection bytes of its own, and what waits behind them.
+    pub(crate) fn send(&mut self, key: SubscriberKey, bytes: Bytes) {
+        let now_ms = self.now_ms();
+        if self.hub.send(key, bytes, now_ms).is_err() {
+            self.disconnect(key, &Disconnect::Slow { cursor: None });
+        }
+    }
+
+    /// Sends what a connection is owed.
+    pub(crate) fn pump(&mut self, key: SubscriberKey) {
+        let now_ms = self.now_ms();
+        let shared = Arc::clone(&self.shared);
+        self.hub.pump(key, &Self::watching(&shared, self.index), now_ms);
+        if self.hub.waiting_bytes(key) == 0 {
+            self.on_drained(key);
+        }
+    }
+
+    /// All that a connection was owed has gone out.
+    fn on_drained(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        match connection.phase {
+            Phase::Closing(_) => connection.link.shut_write(),
+            _ if connection.reader.is_none() => self.resume(key),
+            _ => (),
+        }
+    }
+
+    /// Acts on what was read while it could not be acted on, and reads on.
+    pub(crate) fn resume(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let mut input = std::mem::take(&mut connection.unread);
+        let generation = connection.generation;
+        if !input.is_empty() {
+            self.on_input(key, &mut input);
+            self.keep_unread(key, generation, &mut input);
+        }
+        if !self.is_stalled(key) {
+            self.read_on(key);
+        }
+    }
+
+    /// Delivers all that was announced so far.
+    pub(crate) fn turn(&mut self) {
+        let mut announced = std::mem::take(&mut self.announced);
+        self.engine().inbox(self.index).drain_into(&mut announced);
+        let now_ms = self.now_ms();
+        self.hub.turn(announced.drain(..), now_ms);
+        self.announced = announced;
+    }
+
+    /// Does what delivery asked for.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let events = self.hub.take_events();
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                match event {
+                    HubEvent::Blocked(key) => self.write_on(key),
+                    HubEvent::Gone(key) => self.close(key, CloseReason::Vanished),
+                    HubEvent::Close(key, why) => self.disconnect(key, &why),
+                    HubEvent::Arrived { channel, from, publications, waiters } => self.arrived(&channel, from, &publications, &waiters),
+                }
+            }
+        }
+        for reason in self.hub.take_gaps() {
+            self.metrics.gap(reason);
+        }
+    }
+
+    /// Waits, once, until a blocked connection takes more.
+    fn write_on(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let (link, generation) = (connection.link.clone(), connection.generation);
+        let me = self.me.clone();
+        spawn_local(async move {
+            // An error shows again when something is written.
+            _ = link.writable().await;
+            if let Some(worker) = me.upgrade() {
+                worker.borrow_mut().on_writable(key, generation);
+            }
+        });
+    }
+
+    /// Tells a connection why it ends, in its transport's own words, and lets it go once that is out.
+    pub(crate) fn disconnect(&mut self, key: SubscriberKey, why: &Disconnect) {
+        let reason = close_reason(why);
+        let Some(connection) = self.hub.sink(key) else { return };
+        if matches!(connection.phase, Phase::Closing(_)) {
+            return;
+        }
+        debug!(key, reason = why.label(), "disconnecting");
+        self.hub.quiet(key);
+        let farewell = self.farewell(key, why);
+        let grace_ms = if matches!(why, Disconnect::Slow { .. }) { SLOW_GRACE_MS } else { self.close_timeout_ms() };
+        self.finish(key, farewell, reason, grace_ms);
+    }
+
+    /// Sends the last bytes, then closes.
+    pub(crate) fn finish(&mut self, key: SubscriberKey, last: Bytes, reason: CloseReason, grace_ms: u64) {
+        let now_ms = self.now_ms();
+        self.stop_waiting(key);
+        // A goodbye is not held to a bound that may be the reason for it: the outbox was emptied of all else.
+        if !last.is_empty() && self.hub.send(key, last, now_ms).is_err() {
+            return self.close(key, reason);
+        }
+        let Some(connection) = self.hub.sink(key) else { return };
+        self.metrics.closed(connection.kind, reason);
+        connection.phase = Phase::Closing(reason);
+        connection.unread = BytesMut::new();
+        self.arm(key, now_ms + grace_ms);
+        self.read_on(key);
+        if self.hub.waiting_bytes(key) == 0 {
+            self.on_drained(key);
+        }
+    }
+
+    /// Ends a connection at once.
+    pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
+        self.stop_waiting(key);
+        let Some(connection) = self.hub.remove(key) else { return };
+        if !matches!(connection.phase, Phase::Closing(_)) {
+            self.metrics.closed(connection.kind, reason);
+        }
+    }
+
+    /// A connection carries publications in another way from now on.
+    pub(crate) fn become_kind(&mut self, key: SubscriberKey, kind: TransportKind) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let from = std::mem::replace(&mut connection.kind, kind);
+        if from != kind {
+            self.metrics.became(from, kind);
+        }
+    }
+
+    /// Sets what a connection is about.
+    pub(crate) fn set_phase(&mut self, key: SubscriberKey, phase: Phase) {
+        if let Some(connection) = self.hub.sink(key) {
+            connection.phase = phase;
+        }
+    }
+
+    /// Has `on_due` called for a connection, unless it is armed anew before.
+    pub(crate) fn arm(&mut self, key: SubscriberKey, due_ms: u64) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        connection.due_ms = due_ms;
+        // An entry that comes up earlier sees that it is not yet due and goes back.
+        if due_ms < connection.armed_ms {
+            connection.armed_ms = due_ms;
+            let generation = connection.generation;
+            self.deadlines.arm(key, generation, due_ms);
+        }
+    }
+
+    /// What happens with time. Called every tick.
+    pub(crate) fn tick(&mut self) {
+        let now_ms = self.now_ms();
+        let mut due = std::mem::take(&mut self.due);
+        self.deadlines.take_due(now_ms, &mut due);
+        for entry in due.drain(..) {
+            let Some(connection) = self.hub.sink(entry.key).filter(|connection| connection.generation == entry.generation) else {
+                continue;
+            };
+            connection.armed_ms = u64::MAX;
+            match connection.due_ms {
+                u64::MAX => (),
+                due_ms if due_ms > now_ms => self.arm(entry.key, due_ms),
+                _ => self.on_due(entry.key, now_ms),
+            }
+        }
+        self.due = due;
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_PER_LAG_CHECK) {
+            self.close_slow(now_ms);
+        }
+        if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
+            self.sweep();
+        }
+        self.go_on_leaving(now_ms);
+        self.settle();
+    }
+
+    fn on_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        match &connection.phase {
+            Phase::Head | Phase::Body(_) => self.on_request_due(key),
+            Phase::Waiting(_) => self.on_wait_over(key),
+            Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
+            Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
+            Phase::Closing(reason) => {
+                let reason = *reason;
+                self.close(key, reason);
+            }
+        }
+    }
+
+    fn close_slow(&mut self, now_ms: u64) {
+        let shared = Arc::clone(&self.shared);
+        let slow = self.hub.find_slow(&Self::watching(&shared, self.index), now_ms);
+        for (key, why) in slow {
+            self.disconnect(key, &why);
+        }
+        self.tallies.report(&self.hub, &self.metrics);
+    }
+
+    fn sweep(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.hub.sweep(&Self::watching(&shared, self.index));
+        if self.index == 0 {
+            shared.engine.sweep();
+            shared.metrics.history_bytes().set(shared.engine.retained_bytes() as i64);
+            shared.metrics.channels().set(shared.engine.channels() as i64);
+        }
+    }
+
+    /// Begins to take leave: everyone is told goodbye, at the configured pace, and whoever is left at the end is cut off.
+    pub(crate) fn leave(&mut self) {
+        let now_ms = self.now_ms();
+        let config = &self.shared.config.shutdown;
+        let (timeout_ms, pace) = (config.timeout.as_millis(), config.pace_per_second);
+        let to_tell = self.hub.keys().map(|(key, connection)| (key, connection.generation)).collect::<Vec<_>>();
+        // Even at a slow pace all are told in the first half of the time, so that the last can still hear it.
+        let ticks = (timeout_ms / 2 / crate::deadlines::TICK_MS).max(1) as usize;
+        let share = pace.div_ceil(self.shared.workers).div_ceil(1000 / crate::deadlines::TICK_MS as usize);
+        let per_tick = share.max(to_tell.len().div_ceil(ticks)).max(1);
+        self.leaving = Some(Leaving { to_tell, per_tick, until_ms: now_ms + timeout_ms });
+        self.go_on_leaving(now_ms);
+        self.settle();
+    }
+
+    fn go_on_leaving(&mut self, now_ms: u64) {
+        let Some(leaving) = &mut self.leaving else { return };
+        let from = leaving.to_tell.len().saturating_sub(leaving.per_tick);
+        let told: Vec<_> = leaving.to_tell.drain(from..).collect();
+        let over = now_ms >= leaving.until_ms;
+        for (key, generation) in told {
+            if self.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
+                self.disconnect(key, &Disconnect::Shutdown);
+            }
+        }
+        if over {
+            let left: Vec<_> = self.hub.keys().map(|(key, _)| key).collect();
+            left.into_iter().for_each(|key| self.close(key, CloseReason::Shutdown));
+        }
+    }
+
+    /// Whether it has nobody left.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.hub.subscribers() == 0
+    }
+
+    /// In how many milliseconds a client that is told goodbye may come back; drawn anew for each, so that they do not come at once.
+    pub(crate) fn reconnect_ms(&mut self) -> u64 {
+        let config = &self.shared.config.shutdown;
+        let (min, max) = (config.reconnect_min.as_millis(), config.reconnect_max.as_millis());
+        self.rng.random_range(min..=max.max(min))
+    }
+
+    fn close_timeout_ms(&self) -> u64 {
+        self.shared.config.websocket.close_timeout.as_millis()
+    }
+}
+
+/// Waits for something to read, reads it, and so on.
+async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32) {
+    loop {
+        // An error shows again when it is read.
+        _ = link.readable().await;
+        let reading = worker.borrow_mut().on_readable(key, generation);
+        match reading {
+            Reading::On => (),
+            Reading::Yield => tokio::task::yield_now().await,
+            Reading::Off => return,
+        }
+    }
+}
+
+/// How often a connection is read from before others have their turn.
+const READS_MAX: usize = 8;
+/// How much is read at once.
+const READ_BUFFER_BYTES: usize = 64 << 10;
+/// What the tapes of one worker may hold together.
+const TAPES_BYTES_MAX: usize = 64 << 20;
+const TICKS_PER_LAG_CHECK: u64 = 5;
+const TICKS_PER_SWEEP: u64 = 20;
+/// How long one who is closed as slow has for its goodbye.
+const SLOW_GRACE_MS: u64 = 500;
+const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";

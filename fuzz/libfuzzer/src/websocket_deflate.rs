@@ -1,0 +1,4 @@
+//! libFuzzer's main for the target `websocket_deflate`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bongsu_fuzz_targets::target("websocket_deflate")(data));
