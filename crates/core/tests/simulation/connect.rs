@@ -148,6 +148,8 @@ impl World {
         let composite = encoding.own.then(|| self.composite_of(&channels, &located));
         if let Some(composite) = &composite {
             self.workers[worker].hub.set_composite(key, composite.clone());
+            let follows = self.readers[reader].follows.iter_mut().zip(&located);
+            follows.for_each(|(followed, located)| followed.opening = Some(located.cursor));
         }
         let mut preamble = BytesMut::new();
         self.workers[worker].hub.encoder().preamble(encoding, &mut preamble);
@@ -247,8 +249,8 @@ impl World {
             if matches!(encoding.format, Format::Json | Format::Multipart) {
                 self.readers[reader].follows[place].beats.push_back(sent);
             }
-            self.pump(reader);
         }
+        self.settle(worker);
     }
 
     /// The server closes those who are too slow, and nobody else.

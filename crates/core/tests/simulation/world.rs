@@ -395,7 +395,7 @@ impl World {
         let drained = self.workers[worker].hub.is_drained(key);
         let stream = self.readers[reader].stream().expect("a stream");
         let gone = stream.pipe.borrow().gone;
-        assert!(gone || stream.ended == drained, "what is drained ends by the goodbye");
+        assert!(gone || !drained || stream.ended, "what is drained ends by the goodbye");
         assert!(!drained || !stream.parser.is_amid(), "a goodbye follows whole records");
         let follows: Vec<_> = self.readers[reader].follows.iter().filter(|followed| followed.slot.is_some()).collect();
         if let (true, [followed], Disconnect::Slow { cursor: Some(cursor) }) = (drained && !gone, follows.as_slice(), why)
