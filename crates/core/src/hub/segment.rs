@@ -10,6 +10,8 @@ pub(super) struct Segment {
     bytes: Bytes,
     ends: Box<[u32]>,
     first: Offset,
+    /// What it takes to keep it.
+    held_bytes: usize,
     /// When the segment was sealed.
     pub(super) sealed_ms: u64,
 }
@@ -50,9 +52,10 @@ impl SegmentBuilder {
 
     /// Closes the segment. The builder is empty again and keeps no large buffer.
     pub(super) fn seal(&mut self, now_ms: u64) -> Segment {
-        let ends = self.ends.as_slice().into();
+        let ends: Box<[u32]> = self.ends.as_slice().into();
         self.ends.clear();
-        Segment { bytes: std::mem::take(&mut self.bytes).freeze(), ends, first: self.first, sealed_ms: now_ms }
+        let held_bytes = self.bytes.capacity() + size_of_val(&*ends) + SEGMENT_OVERHEAD_BYTES;
+        Segment { bytes: std::mem::take(&mut self.bytes).freeze(), ends, first: self.first, held_bytes, sealed_ms: now_ms }
     }
 }
 
@@ -60,6 +63,12 @@ impl Segment {
     /// All frames.
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// What a tape that keeps it holds: its buffer with what is spare in it, where its frames end, and the fixed cost. A turn is often
+    /// one small frame, whose bytes are the least of it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// How many frames there are.
@@ -94,6 +103,7 @@ impl Segment {
             bytes: self.bytes.slice(from as usize..to as usize),
             ends: taken.iter().map(|end| end - from).collect(),
             first: self.first + skip as u64,
+            held_bytes: 0,
             sealed_ms: self.sealed_ms,
         }
     }
@@ -110,6 +120,9 @@ impl Segment {
         Cut { through: self.first + whole as u64, whole, rest }
     }
 }
+
+/// A segment's record and the reference counts of its bytes.
+const SEGMENT_OVERHEAD_BYTES: usize = 128;
 
 const COPIED_REST_BYTES_MAX: usize = 16 << 10;
 

@@ -49,7 +49,7 @@ impl Tape {
         self.through = segment.last();
         // Records of a connection's own are laid for each anew: there is nothing to keep.
         if !self.encoding.own {
-            self.bytes += segment.bytes().len();
+            self.bytes += segment.held_bytes();
             self.segments.push_back(segment.clone());
         }
         segment
@@ -80,9 +80,15 @@ impl Tape {
         self.segments.back()
     }
 
-    /// How many bytes it holds.
+    /// How many bytes it holds, with what keeping them takes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many turns it holds.
+    #[cfg(test)]
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
     }
 
     /// Gives up all frames, such as when the channel's continuity was lost.
@@ -93,7 +99,7 @@ impl Tape {
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.segments.pop_front() {
-            self.bytes -= oldest.bytes().len();
+            self.bytes -= oldest.held_bytes();
         }
     }
 }

@@ -141,6 +141,15 @@ fn a_slow_one_catches_up_from_the_tape_and_past_its_end_from_history() {
 }
 
 #[test]
+fn a_tape_of_many_small_turns_is_bounded_by_what_it_takes_and_not_by_its_frames() {
+    let mut story = Story::new(10_000);
+    let (_, _) = story.join(&["a"], PAYLOADS);
+    (0..1000).for_each(|_| story.publish(&[("a", "")]));
+    let (_, tape) = story.hub.tapes.iter().next().expect("a tape");
+    assert!(story.hub.tapes_bytes() <= 10_000 && tape.segments() < 100, "{} segments of a frame of 2 bytes", tape.segments());
+}
+
+#[test]
 fn a_tape_is_given_up_when_the_last_one_has_caught_up_or_left() {
     let mut story = Story::new(100_000);
     let (first, peer) = story.join(&["a"], LINES);

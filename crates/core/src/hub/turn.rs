@@ -74,8 +74,9 @@ impl<S: Sink> Hub<S> {
     /// Seals a tape's turn and writes it. Who has several channels is gathered, to get all of theirs in one write.
     fn deliver(&mut self, tape_key: u32, now_ms: u64) {
         let tape = &mut self.tapes[tape_key as usize];
+        let held = tape.bytes();
         let segment = tape.seal(now_ms);
-        self.tapes_bytes += segment.bytes().len();
+        self.tapes_bytes += tape.bytes() - held;
         let Tape { encoding, channel, .. } = *tape;
         let mut live = std::mem::take(&mut tape.live);
         let mut kept = 0;

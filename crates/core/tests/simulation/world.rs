@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) readers: Vec<Reader>,
     counts: [Count; Encoding::COUNT],
     published: usize,
+    /// How often in a hundred a reader takes nothing when it could.
+    idleness: usize,
     steps: VecDeque<String>,
 }
 
@@ -71,12 +73,13 @@ impl World {
             forgotten_max: chance.between(0, 3),
         };
         let hub_limits = HubLimits {
-            tape_bytes_max: chance.pick(&[0, 200, 600, 2000, 100_000]),
-            tapes_bytes_max: chance.pick(&[200, 1000, 5000, 1_000_000]),
+            tape_bytes_max: chance.pick(&[0, 500, 2000, 10_000, 1_000_000, 1_000_000]),
+            tapes_bytes_max: chance.pick(&[500, 3000, 20_000, 1_000_000]),
             outbox_bytes_max: chance.pick(&[600, 2000, 100_000]),
         };
         let workers = chance.between(1, 3);
         let mut world = Self::new(chance, channels, directory_limits, hub_limits, workers);
+        world.idleness = world.chance.pick(&[0, 0, 50, 98]);
         for _ in 0..world.chance.between(2, 7) {
             let count = if world.chance.percent(60) { 1 } else { world.chance.between(2, world.model.channels.len()) };
             let first = world.chance.below(world.model.channels.len());
@@ -115,6 +118,7 @@ impl World {
             readers: Vec::new(),
             counts: [Count::default(); Encoding::COUNT],
             published: 0,
+            idleness: 0,
             steps: VecDeque::new(),
         }
     }
@@ -334,6 +338,9 @@ impl World {
     fn make_room(&mut self, reader: usize) {
         let room = self.chance.pick(&[0, 1, 10, 50, 100, 300, 1000, 10_000]);
         let later = self.chance.percent(20);
+        if self.chance.percent(self.idleness) {
+            return;
+        }
         let Some(stream) = self.readers[reader].stream() else { return };
         stream.pipe.borrow_mut().room += room;
         if stream.blocked && !later {
