@@ -108,6 +108,19 @@ impl Segment {
         }
     }
 
+    /// This and those that follow it, as one.
+    pub(super) fn join<'a>(&'a self, following: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let all = || std::iter::once(self).chain(following.clone());
+        let mut bytes = BytesMut::with_capacity(all().map(|segment| segment.bytes.len()).sum());
+        let mut ends = Vec::with_capacity(all().map(|segment| segment.ends.len()).sum());
+        for segment in all() {
+            let start = bytes.len() as u32;
+            ends.extend(segment.ends.iter().map(|end| start + end));
+            bytes.extend_from_slice(&segment.bytes);
+        }
+        Self { bytes: bytes.freeze(), ends: ends.into(), first: self.first, held_bytes: 0, sealed_ms: self.sealed_ms }
+    }
+
     /// What is left when only `written` bytes went out. The rest is a copy where that is small, so that it pins no tape.
     pub(super) fn cut(&self, written: usize) -> Cut {
         let whole = self.ends.partition_point(|&end| end as usize <= written);
@@ -147,6 +160,14 @@ mod tests {
         assert_eq!(&segment.after(5, 3).bytes()[..], b"two");
         assert_eq!(&segment.after(6, 1).bytes()[..], b"three", "one frame comes whatever its size");
         assert_eq!(segment.after(5, 100).first(), 6);
+    }
+
+    #[test]
+    fn is_joined_with_those_that_follow() {
+        let whole = segment(&["one", "two", "three"]);
+        let (first, second) = (whole.after(4, 3), whole.after(5, 100));
+        let joined = first.join(std::iter::once(&second));
+        assert_eq!((joined.bytes(), &joined.ends, joined.first()), (whole.bytes(), &whole.ends, 5));
     }
 
     #[test]

@@ -65,14 +65,26 @@ impl Tape {
         }
     }
 
-    /// The frames after an offset, if the tape still holds the next one.
+    /// The frames after an offset, if the tape still holds the next one. Those of small turns are joined: one write costs more than
+    /// the copy does.
     pub(super) fn after(&self, offset: Offset, bytes_max: usize) -> Option<Segment> {
         let oldest = self.segments.front()?.first();
         if offset + 1 < oldest || offset >= self.through {
             return None;
         }
         let index = self.segments.partition_point(|segment| segment.last() <= offset);
-        Some(self.segments.get(index)?.after(offset, bytes_max))
+        let first = self.segments.get(index)?.after(offset, bytes_max);
+        let mut len = first.bytes().len();
+        let fits = |segment: &&Segment| {
+            len += segment.bytes().len();
+            len <= bytes_max
+        };
+        let more = self.segments.range(index + 1..).take_while(fits).count();
+        // A segment that is cut itself has no follower.
+        if more == 0 || first.last() < self.segments[index].last() {
+            return Some(first);
+        }
+        Some(first.join(self.segments.range(index + 1..=index + more)))
     }
 
     /// The segment sealed last.

@@ -20,24 +20,37 @@ const PAYLOADS: Encoding = Encoding { format: Format::Payload, framing: Framing:
 
 /// A peer that takes so many more bytes.
 #[derive(Clone, Default)]
-struct Peer(Rc<RefCell<(Vec<u8>, usize)>>);
+struct Peer(Rc<RefCell<Taken>>);
+
+#[derive(Default)]
+struct Taken {
+    bytes: Vec<u8>,
+    room: usize,
+    writes: usize,
+}
 
 impl Peer {
     fn room(&self, bytes: usize) {
-        self.0.borrow_mut().1 = bytes;
+        self.0.borrow_mut().room = bytes;
+    }
+
+    /// How often it was written to since this was last asked.
+    fn writes(&self) -> usize {
+        std::mem::take(&mut self.0.borrow_mut().writes)
     }
 
     fn taken(&self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.0.borrow_mut().0)).into_owned()
+        String::from_utf8_lossy(&std::mem::take(&mut self.0.borrow_mut().bytes)).into_owned()
     }
 }
 
 impl Sink for Peer {
     fn try_write(&mut self, bytes: &Bytes) -> Written {
-        let (taken, room) = &mut *self.0.borrow_mut();
-        let len = bytes.len().min(*room);
-        taken.extend_from_slice(&bytes[..len]);
-        *room -= len;
+        let mut taken = self.0.borrow_mut();
+        let len = bytes.len().min(taken.room);
+        taken.bytes.extend_from_slice(&bytes[..len]);
+        taken.room -= len;
+        taken.writes += 1;
         if len == bytes.len() { Written::All } else { Written::Part(len) }
     }
 }
@@ -147,6 +160,33 @@ fn a_tape_of_many_small_turns_is_bounded_by_what_it_takes_and_not_by_its_frames(
     (0..1000).for_each(|_| story.publish(&[("a", "")]));
     let (_, tape) = story.hub.tapes.iter().next().expect("a tape");
     assert!(story.hub.tapes_bytes() <= 10_000 && tape.segments() < 100, "{} segments of a frame of 2 bytes", tape.segments());
+}
+
+#[test]
+fn many_small_turns_are_caught_up_in_one_write() {
+    let mut story = Story::new(1 << 20);
+    let (slow, peer) = story.join(&["a"], LINES);
+    let texts: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+    texts.iter().for_each(|text| story.publish(&[("a", text)]));
+    peer.room(1 << 20);
+    peer.writes();
+    story.pump(slow);
+    assert_eq!((payloads(&peer.taken()), peer.writes()), (texts, 1));
+}
+
+#[test]
+fn a_long_catch_up_lets_others_have_their_turn() {
+    let mut story = Story::new(0);
+    let (slow, peer) = story.join(&["a"], LINES);
+    let text = "x".repeat(100 << 10);
+    (0..20).for_each(|_| story.publish(&[("a", &text)]));
+    peer.room(100 << 20);
+    let mut pumps = 0;
+    while story.is_blocked() {
+        story.pump(slow);
+        pumps += 1;
+    }
+    assert_eq!((payloads(&peer.taken()).len(), pumps), (20, 2));
 }
 
 #[test]
