@@ -29,13 +29,16 @@ impl<S: Sink> Hub<S> {
     /// Delivers announcements. What they cause beyond writing is told by `take_events`.
     pub fn turn(&mut self, announcements: impl IntoIterator<Item = Announcement>, now_ms: u64) {
         announcements.into_iter().for_each(|announcement| self.lay(announcement));
-        let tapes = std::mem::take(&mut self.dirty_tapes);
+        let mut tapes = std::mem::take(&mut self.dirty_tapes);
         tapes.iter().for_each(|&tape| self.deliver(tape, now_ms));
         self.deliver_gathered(now_ms);
         tapes.iter().for_each(|&tape| self.settle(tape));
-        for channel in std::mem::take(&mut self.dirty_channels) {
-            self.finish_channel(channel);
-        }
+        let mut channels = std::mem::take(&mut self.dirty_channels);
+        channels.drain(..).for_each(|channel| self.finish_channel(channel));
+        // The lists go back, so that a turn allocates none.
+        tapes.clear();
+        self.dirty_tapes = tapes;
+        self.dirty_channels = channels;
     }
 
     fn lay(&mut self, Announcement { channel, publication }: Announcement) {

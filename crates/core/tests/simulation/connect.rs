@@ -245,10 +245,9 @@ impl World {
         let sent = hub.sent(key, slot).expect("it is subscribed");
         let mut beat = BytesMut::new();
         hub.encoder().heartbeat(encoding, &self.model.channels[channel].name, sent, None, &mut beat);
-        if hub.send(key, beat.freeze(), self.now_ms).is_ok() {
-            if matches!(encoding.format, Format::Json | Format::Multipart) {
-                self.readers[reader].follows[place].beats.push_back(sent);
-            }
+        let is_sent = hub.send(key, beat.freeze(), self.now_ms).is_ok();
+        if is_sent && matches!(encoding.format, Format::Json | Format::Multipart) {
+            self.readers[reader].follows[place].beats.push_back(sent);
         }
         self.settle(worker);
     }

@@ -9,6 +9,7 @@ mod model;
 mod parse;
 mod pipe;
 mod poll;
+mod publish;
 mod reader;
 mod relay;
 mod world;
