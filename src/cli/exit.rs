@@ -13,6 +13,10 @@ pub(crate) enum Exit {
     Usage = 2,
     /// A listener's address is taken or not allowed.
     CannotListen = 3,
+    /// The server refused what was asked of it.
+    Refused = 4,
+    /// The server could not be reached.
+    CannotConnect = 5,
 }
 
 /// Why a subcommand ends early, and what is said about it on standard error.
@@ -43,4 +47,6 @@ Exit codes:
   0  everything went as asked
   1  something failed while running, or a second signal cut the goodbyes short
   2  the command line or the configuration is wrong; nothing was started
-  3  a listener's address is taken or not allowed";
+  3  a listener's address is taken or not allowed
+  4  the server refused what was asked of it
+  5  the server could not be reached";

@@ -3,9 +3,12 @@
 mod config;
 mod exit;
 mod log;
+mod publish;
 mod serve;
+mod subscribe;
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -25,22 +28,36 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Publish(publish::Args),
+    Subscribe(subscribe::Args),
     Config(config::ConfigCommand),
 }
 
 /// Does what the command line asks.
-pub(crate) fn run() -> Exit {
+pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Publish(args) => return block_on(publish::run(args)),
+        Command::Subscribe(args) => return block_on(subscribe::run(args)),
         Command::Config(config) => config.run(),
     };
     match done {
-        Ok(()) => Exit::Ok,
-        Err(Failure { exit, message }) => {
-            say(&message);
-            exit
-        }
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => fail(&failure),
     }
+}
+
+/// Runs a client's command on this thread.
+fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => fail(&Failure::new(Exit::Failure, error)),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    say(&failure.message);
+    failure.exit.into()
 }
 
 /// Tells a person something. Standard output stays free for what a program would read.
@@ -63,6 +80,8 @@ const AFTER_HELP: &str = "\
 Examples:
   bongsu serve                                  a server on 127.0.0.1:8080
   bongsu serve --http 127.0.0.1:0 --set history.publications_max=100
+  bongsu subscribe chat/lobby                   print what is published, across reconnects
+  bongsu publish chat/lobby 'hello, world'
   bongsu config default > bongsu.toml           every key, its default and what it does
   bongsu config check bongsu.toml               everything that is wrong with a file";
 

@@ -72,9 +72,9 @@ mod tests {
             deadlines.arm(key, 0, due_ms);
         }
         assert_eq!(due(&mut deadlines, 1_000_000), [1]);
-        assert_eq!(due(&mut deadlines, 1_000_119), []);
+        assert!(due(&mut deadlines, 1_000_119).is_empty());
         assert_eq!(due(&mut deadlines, 1_000_150), [2]);
-        assert_eq!(due(&mut deadlines, 1_089_999), [], "a round later its slot came up, but it is not due");
+        assert!(due(&mut deadlines, 1_089_999).is_empty(), "a round later its slot came up, but it is not due");
         assert_eq!(due(&mut deadlines, 1_090_049), [3]);
     }
 

@@ -1,0 +1,136 @@
+//! Who got what: every publication until all have it, the order of each subscription, and the latencies.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::{Latency, RunFault};
+
+/// The count of one run.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// What is still under way: the oldest first.
+    outstanding: VecDeque<Outstanding>,
+    /// The number of the oldest.
+    oldest: u64,
+    /// How many get each publication.
+    receivers: Vec<u32>,
+    latencies: Histogram<u64>,
+    pub(super) deliveries: u64,
+    pub(super) lost: u64,
+    pub(super) repeated: u64,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    /// When it was due or sent, since the start of the run.
+    since: Duration,
+    missing: u32,
+}
+
+impl Tally {
+    /// For channels with so many subscriptions each.
+    pub(super) fn new(receivers: Vec<u32>) -> Result<Self, RunFault> {
+        let latencies = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(|_| RunFault::Plan("no such histogram"))?;
+        Ok(Self { outstanding: VecDeque::new(), oldest: 0, receivers, latencies, deliveries: 0, lost: 0, repeated: 0 })
+    }
+
+    /// The number of the next publication; its channel is the number modulo the channels.
+    pub(super) fn next(&self) -> u64 {
+        self.oldest + self.outstanding.len() as u64
+    }
+
+    /// How many publications are under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// Notes a publication.
+    pub(super) fn published(&mut self, since: Duration) {
+        let channel = (self.next() % self.receivers.len() as u64) as usize;
+        self.outstanding.push_back(Outstanding { since, missing: self.receivers[channel] });
+        self.retire();
+    }
+
+    /// Notes that a subscription which expects `expected` got `number`, and returns what it expects next.
+    pub(super) fn delivered(&mut self, expected: u64, number: u64, now: Duration) -> u64 {
+        let channels = self.receivers.len() as u64;
+        if number < expected || number >= self.next() {
+            self.repeated += 1;
+            return expected;
+        }
+        self.lost += (number - expected) / channels;
+        for passed in (expected..number).step_by(channels as usize) {
+            self.settle(passed);
+        }
+        self.deliveries += 1;
+        if let Some(since) = self.settle(number) {
+            self.latencies.saturating_record(now.saturating_sub(since).as_micros() as u64);
+        }
+        self.retire();
+        number + channels
+    }
+
+    /// Notes that a subscription is over; what it still expected counts as lost.
+    pub(super) fn ended(&mut self, expected: u64) {
+        let channels = self.receivers.len();
+        for missed in (expected..self.next()).step_by(channels) {
+            self.lost += 1;
+            self.settle(missed);
+        }
+        let channel = (expected % channels as u64) as usize;
+        self.receivers[channel] = self.receivers[channel].saturating_sub(1);
+        self.retire();
+    }
+
+    /// Forgets the latencies so far: the warm-up is over.
+    pub(super) fn restart(&mut self) {
+        self.latencies.reset();
+    }
+
+    /// What is still missing when the run ends is lost.
+    pub(super) fn finish(&mut self) {
+        self.lost += self.outstanding.drain(..).map(|publication| u64::from(publication.missing)).sum::<u64>();
+    }
+
+    /// The latencies since the last restart.
+    pub(super) fn latency(&self) -> Latency {
+        let at = |quantile| self.latencies.value_at_quantile(quantile);
+        Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: self.latencies.max() }
+    }
+
+    fn settle(&mut self, number: u64) -> Option<Duration> {
+        let publication = self.outstanding.get_mut(usize::try_from(number.checked_sub(self.oldest)?).ok()?)?;
+        publication.missing = publication.missing.saturating_sub(1);
+        Some(publication.since)
+    }
+
+    fn retire(&mut self) {
+        while self.outstanding.front().is_some_and(|publication| publication.missing == 0) {
+            self.outstanding.pop_front();
+            self.oldest += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_loss_repetition_and_completion() {
+        let now = Duration::from_millis(1);
+        let mut tally = Tally::new(vec![2, 1]).expect("a histogram");
+        (0..4).for_each(|_| tally.published(Duration::ZERO));
+        assert_eq!((tally.delivered(0, 0, now), tally.in_flight()), (2, 4));
+        assert_eq!((tally.delivered(0, 0, now), tally.in_flight()), (2, 3), "publication 0 is with both");
+        assert_eq!((tally.delivered(2, 0, now), tally.repeated), (2, 1));
+        assert_eq!((tally.delivered(1, 3, now), tally.lost), (5, 1), "publication 1 was passed over");
+        assert_eq!(tally.in_flight(), 2);
+        tally.ended(2);
+        tally.finish();
+        assert_eq!((tally.lost, tally.deliveries), (3, 3));
+        assert!(tally.latency().p50.abs_diff(1000) < 10);
+    }
+}

@@ -1,0 +1,72 @@
+//! The load driver and the bare server against each other: every message of every transport arrives, once and in order.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bongsu_lab::ceiling::{Ceiling, Writing};
+use bongsu_lab::load::{self, Pace, Plan, Report, Target, Transport};
+
+/// Runs a bare server on a thread of its own until the test process ends.
+fn serve(writing: Writing) -> SocketAddr {
+    let server = Ceiling::bind(([127, 0, 0, 1], 0).into(), writing).expect("a free port");
+    let address = server.local_addr().expect("bound");
+    std::thread::spawn(move || server.run().expect("an event loop"));
+    address
+}
+
+fn plan(target: Target) -> Plan {
+    Plan {
+        target,
+        server_pid: None,
+        subscribers: 20,
+        channels: 1,
+        subscriptions_per_connection: 1,
+        pace: Pace::InFlight(8),
+        payload_bytes: 128,
+        warm_up: Duration::ZERO,
+        duration: Duration::from_millis(50),
+        slow_subscribers: 0,
+        slow_pause: Duration::ZERO,
+    }
+}
+
+fn check(plan: &Plan) -> Report {
+    let report = load::run(plan).expect("a run");
+    assert!(report.is_clean() && report.deliveries > 0 && report.publications > 0, "{report:?}");
+    report
+}
+
+#[test]
+fn every_transport_delivers_everything() {
+    let address = serve(Writing::Batched);
+    for transport in [Transport::WebSocket, Transport::Sse, Transport::Lines, Transport::LongPoll] {
+        check(&plan(Target::plain(address, transport)));
+    }
+}
+
+#[test]
+fn one_write_per_message_delivers_the_same() {
+    check(&plan(Target::plain(serve(Writing::Unbatched), Transport::WebSocket)));
+}
+
+#[test]
+fn many_channels_and_several_per_connection() {
+    let target = Target::plain(serve(Writing::Batched), Transport::WebSocket);
+    check(&Plan { channels: 20, ..plan(target.clone()) });
+    let target = Target { subscribe_path: "/subscribe?{channels}".into(), ..target };
+    check(&Plan { channels: 10, subscriptions_per_connection: 4, pace: Pace::PerSecond(2000.0), ..plan(target) });
+}
+
+#[test]
+fn a_slow_subscriber_holds_nobody_up() {
+    let target = Target::plain(serve(Writing::Batched), Transport::WebSocket);
+    let report = check(&Plan { slow_subscribers: 1, slow_pause: Duration::from_millis(10), ..plan(target) });
+    assert!(report.slow_deliveries > 0 && report.slow_lost == 0, "{report:?}");
+}
+
+#[test]
+fn a_plan_without_sense_is_refused() {
+    let target = Target::plain(([127, 0, 0, 1], 1).into(), Transport::Sse);
+    let refused = load::run(&Plan { channels: 2, subscriptions_per_connection: 3, ..plan(target) });
+    assert!(refused.is_err_and(|fault| fault.to_string().contains("twice")));
+}
