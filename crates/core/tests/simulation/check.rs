@@ -78,6 +78,10 @@ impl Reader {
 
     fn check_cursor(&mut self, channel: Option<String>, cursor: &str, model: &Model) {
         let is_composite = self.is_composite();
+        if is_composite && channel.is_none() && self.follows.iter().all(|followed| followed.opening.is_none()) {
+            // A heartbeat of several channels.
+            return self.check_own_cursor(Some(cursor), model);
+        }
         let place = match &channel {
             Some(_) => self.place_of(channel, None, model),
             // A start without a channel's name is the next one that has not been told.

@@ -237,16 +237,17 @@ impl World {
         let Link::Stream(stream) = &self.readers[reader].link else { return };
         let followed = &self.readers[reader].follows[place];
         let (worker, key, encoding, channel) = (stream.worker, stream.key, stream.encoding, followed.channel);
-        let Some(slot) = followed.slot.filter(|_| !encoding.own && encoding.format != Format::Payload && followed.opening.is_none()) else {
+        let Some(slot) = followed.slot.filter(|_| encoding.format != Format::Payload && followed.opening.is_none()) else {
             return;
         };
         self.note("beat", reader);
         let hub = &mut self.workers[worker].hub;
         let sent = hub.sent(key, slot).expect("it is subscribed");
+        let composite = hub.composite(key);
         let mut beat = BytesMut::new();
-        hub.encoder().heartbeat(encoding, &self.model.channels[channel].name, sent, None, &mut beat);
+        hub.encoder().heartbeat(encoding, &self.model.channels[channel].name, sent, composite.as_deref(), &mut beat);
         let is_sent = hub.send(key, beat.freeze(), self.now_ms).is_ok();
-        if is_sent && matches!(encoding.format, Format::Json | Format::Multipart) {
+        if is_sent && !encoding.own && matches!(encoding.format, Format::Json | Format::Multipart) {
             self.readers[reader].follows[place].beats.push_back(sent);
         }
         self.settle(worker);
