@@ -11,6 +11,8 @@ mod pump;
 mod segment;
 mod subscriber;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap};
