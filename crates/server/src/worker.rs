@@ -72,6 +72,7 @@ impl Worker {
             tape_bytes_max: config.delivery.tape_bytes_max.as_usize(),
             tapes_bytes_max: TAPES_BYTES_MAX,
             outbox_bytes_max: config.delivery.outbox_bytes_max.as_usize(),
+            stalled_ms_max: config.delivery.lag_age_max.as_millis(),
         };
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
@@ -478,7 +479,7 @@ impl Worker {
         self.hub.sweep(&Self::watching(&shared, self.index));
         if self.index == 0 {
             shared.engine.sweep();
-            shared.metrics.history_bytes().set(shared.engine.retained_bytes() as i64);
+            shared.metrics.history_bytes().set(shared.engine.held_bytes() as i64);
             shared.metrics.channels().set(shared.engine.channels() as i64);
         }
     }

@@ -79,7 +79,7 @@ struct Story {
 
 impl Story {
     fn new(tape_bytes_max: usize) -> Self {
-        let limits = HubLimits { tape_bytes_max, tapes_bytes_max: 1 << 20, outbox_bytes_max: 1 << 10 };
+        let limits = HubLimits { tape_bytes_max, tapes_bytes_max: 1 << 20, outbox_bytes_max: 1 << 10, stalled_ms_max: 30_000 };
         Self { hub: Hub::new(Encoder::new(Forms::new(0)), limits), history: Logs::default(), limits: ChannelLimits::default() }
     }
 

@@ -122,7 +122,8 @@ impl Channel {
             Cause::Publish(_) | Cause::Watch => assert!(floor == before || let_go, "nothing trims after {cause:?}"),
         }
         self.lives.last_mut().expect("there always is a life").floor = floor;
-        if matches!(cause, Cause::Sweep | Cause::PublishToFull(_)) && !watched {
+        // What sheds gives up its keys last, once it has no publications left.
+        if matches!(cause, Cause::Shed) || (matches!(cause, Cause::Sweep | Cause::PublishToFull(_)) && !watched) {
             self.keys.iter_mut().for_each(|key| key.doubtful = true);
         }
     }

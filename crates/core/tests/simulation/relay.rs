@@ -25,7 +25,12 @@ enum Way {
 /// Runs one seed. Since nothing is trimmed, there must be no gap.
 pub(crate) fn run(seed: u64) {
     let mut chance = Chance::new(seed);
-    let hub_limits = HubLimits { tape_bytes_max: chance.pick(&[0, 3000, 1 << 20]), tapes_bytes_max: 1 << 20, outbox_bytes_max: 1 << 16 };
+    let hub_limits = HubLimits {
+        tape_bytes_max: chance.pick(&[0, 3000, 1 << 20]),
+        tapes_bytes_max: 1 << 20,
+        outbox_bytes_max: 1 << 16,
+        stalled_ms_max: 30_000,
+    };
     let directory_limits = DirectoryLimits { channels_max: 1, unused_after_ms: 1_000_000, forgotten_max: 0 };
     let channels = vec![("chat/lobby".to_owned(), ChannelLimits::default())];
     let mut world = World::new(chance, channels, directory_limits, hub_limits, 2);
