@@ -5,6 +5,8 @@ pub mod config;
 mod connection;
 mod deadlines;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod link;
 pub mod metrics;
