@@ -101,7 +101,7 @@ pub struct Serving {
 impl Serving {
     /// Starts it, with further flags, and waits until it listens.
     pub fn start(folder: &Path, http: &str, flags: &[&str]) -> Self {
-        let mut arguments = vec!["serve", "--http", http, "--workers", "1", "--ports-file", "ports.json"];
+        let mut arguments = vec!["serve", "--http", http, "--tcp", "off", "--workers", "1", "--ports-file", "ports.json"];
         arguments.extend_from_slice(flags);
         let mut running = Running::start(&mut bongsu(folder, &arguments));
         let mut log = running.stderr();

@@ -87,7 +87,7 @@ pub fn offset(cursor: &Cursor) -> u64 {
 /// Little room on the tape and in the kernel, so that whoever pauses has to catch up from history; and short histories to fall out of.
 const CONFIG: &str = r#"
 workers = 2
-listen.http = "127.0.0.1:0"
+listen = { http = "127.0.0.1:0", tcp = "off" }
 delivery.tape_bytes_max = "16 KiB"
 delivery.send_buffer_bytes = "16 KiB"
 shutdown.timeout = "2s"
