@@ -28,6 +28,8 @@ pub struct Connection {
     pub(crate) armed_ms: u64,
     /// Whether a part of a request's head is there, and the time for the rest runs.
     pub(crate) in_head: bool,
+    /// Whether nothing was read yet, so that its first bytes tell what it speaks.
+    pub(crate) fresh: bool,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -44,6 +46,8 @@ pub(crate) enum Phase {
     Streaming(Box<Streaming>),
     /// A WebSocket.
     WebSocket(Box<WebSocketPhase>),
+    /// Its first bytes are of another protocol, and it is handed over as soon as they are read.
+    Handover,
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
     Closing(CloseReason),
 }
@@ -90,6 +94,7 @@ impl Connection {
             due_ms: u64::MAX,
             armed_ms: u64::MAX,
             in_head: false,
+            fresh: true,
             reader: None,
         }
     }

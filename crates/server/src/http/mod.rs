@@ -11,5 +11,5 @@ pub mod target;
 
 pub use body::{Body, BodyFault};
 pub use problem::Problem;
-pub use request::{BodyLength, HeadFault, HeadLimits, Method, Request};
+pub use request::{BodyLength, HeadFault, HeadLimits, Method, Request, Version};
 pub use response::Response;
