@@ -46,6 +46,25 @@ pub(crate) struct Worker {
     ticks: u64,
 }
 
+/// Which listener a connection came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// HTTP and WebSocket.
+    Http,
+    /// Lines of the native protocol.
+    Tcp,
+}
+
+impl Door {
+    /// What one connection too many is told.
+    fn overloaded(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            Self::Tcp => b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+        }
+    }
+}
+
 /// A worker on its way out.
 pub(crate) struct Leaving {
     /// Who is still to be told goodbye.
@@ -131,11 +150,11 @@ impl Worker {
     }
 
     /// Takes up a connection that was accepted.
-    pub(crate) fn accept(&mut self, stream: TcpStream) {
+    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
         let config = &self.shared.config;
         if self.is_full() {
             // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(OVERLOADED);
+            _ = stream.try_write(door.overloaded());
             self.metrics.fault("too-many-connections");
             return;
         }
@@ -145,8 +164,19 @@ impl Worker {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
         let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
-        let (key, _) = self.add(Link::Plain(Rc::new(stream)));
-        self.arm(key, due_ms);
+        let (link, kind) = (Link::Plain(Rc::new(stream)), if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http });
+        if door == Door::Tcp {
+            let period = config.tcp.keepalive.get();
+            let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
+            if let Link::Plain(stream) = &link {
+                _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
+            }
+        }
+        let (key, _) = self.add(link, kind);
+        match door {
+            Door::Http => self.arm(key, due_ms),
+            Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+        }
         self.read_on(key);
     }
 
@@ -156,10 +186,10 @@ impl Worker {
     }
 
     /// Makes a connection of a link.
-    pub(crate) fn add(&mut self, link: Link) -> (SubscriberKey, u32) {
+    pub(crate) fn add(&mut self, link: Link, kind: TransportKind) -> (SubscriberKey, u32) {
         self.generations = self.generations.wrapping_add(1);
-        let key = self.hub.add(Connection::new(link, self.generations));
-        self.metrics.opened(TransportKind::Http);
+        let key = self.hub.add(Connection::new(link, kind, self.generations));
+        self.metrics.opened(kind);
         // Whoever comes while the server takes its leave is told too.
         if let Some(leaving) = &mut self.leaving {
             leaving.to_tell.push((key, self.generations));
@@ -170,7 +200,7 @@ impl Worker {
     /// Starts the task that waits for something to read, unless it runs.
     pub(crate) fn read_on(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
-        if connection.reader.is_some() {
+        if connection.reader.is_some() || connection.half_closed {
             return;
         }
         let (link, generation) = (connection.link.clone(), connection.generation);
@@ -256,7 +286,7 @@ impl Worker {
         match &connection.phase {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
-            Phase::WebSocket(_) => waiting_bytes > own_max,
+            Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover => false,
         }
     }
@@ -271,6 +301,7 @@ impl Worker {
                 Phase::Head => self.on_head(key, input),
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
+                Phase::Lines(_) => self.on_lines(key, input),
                 Phase::Waiting(_) | Phase::Handover => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
@@ -286,8 +317,14 @@ impl Worker {
 
     /// The peer sends no more.
     fn on_end(&mut self, key: SubscriberKey) {
+        let owed = self.hub.waiting_bytes(key) > 0;
         let Some(connection) = self.hub.sink(key) else { return };
+        if owed && matches!(connection.phase, Phase::Head) {
+            // It has asked all that it wanted and still reads the answer.
+            return self.finish(key, Bytes::new(), CloseReason::Client, self.close_timeout_ms());
+        }
         let reason = match &connection.phase {
+            Phase::Lines(_) => return self.on_lines_end(key),
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
@@ -326,6 +363,7 @@ impl Worker {
     fn on_drained(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
+            Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
             Phase::Closing(reason) => {
                 connection.link.shut_write();
                 match connection.link.lingers() {
@@ -403,10 +441,18 @@ impl Worker {
         if matches!(connection.phase, Phase::Closing(_)) {
             return;
         }
+        let is_websocket = matches!(connection.phase, Phase::WebSocket(_));
         debug!(key, reason = why.label(), "disconnecting");
         self.hub.quiet(key);
+        let grace_ms = match why {
+            Disconnect::Slow { .. } => SLOW_GRACE_MS,
+            _ if is_websocket => self.close_timeout_ms(),
+            _ => HTTP_GRACE_MS,
+        };
         let farewell = self.farewell(key, why);
-        let grace_ms = if matches!(why, Disconnect::Slow { .. }) { SLOW_GRACE_MS } else { self.close_timeout_ms() };
+        if farewell.is_empty() && self.hub.waiting_bytes(key) == 0 {
+            return self.close(key, reason);
+        }
         self.finish(key, farewell, reason, grace_ms);
     }
 
@@ -502,6 +548,8 @@ impl Worker {
             Phase::Waiting(_) => self.on_wait_over(key),
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
+            // The system probes whether the peer is there.
+            Phase::Lines(_) => (),
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
@@ -612,4 +660,5 @@ const TICKS_PER_SWEEP: u64 = 20;
 pub(crate) const LINGER_MS: u64 = 2000;
 /// How long one who is closed as slow has for its goodbye.
 const SLOW_GRACE_MS: u64 = 500;
-const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// How long an HTTP client that was told goodbye may take to hang up.
+const HTTP_GRACE_MS: u64 = 1000;

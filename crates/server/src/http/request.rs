@@ -355,12 +355,9 @@ fn body_length(request: &Request) -> Result<BodyLength, HeadFault> {
     }
 }
 
+/// HTTP/1.0 has no agreed way to keep a connection.
 fn keeps_alive(request: &Request) -> bool {
-    match request.version {
-        Version::Http10 => request.header_has("connection", "keep-alive"),
-        Version::Http11 => !request.header_has("connection", "close"),
-        Version::Http2 => false,
-    }
+    request.version == Version::Http11 && !request.header_has("connection", "close")
 }
 
 fn expects_continue(request: &Request) -> Result<bool, HeadFault> {

@@ -121,7 +121,7 @@ impl Worker {
             _ = stream.try_write(&body);
             return;
         }
-        let (key, generation) = self.add(Link::Stream(Rc::new(stream)));
+        let (key, generation) = self.add(Link::Stream(Rc::new(stream)), TransportKind::Http);
         match Request::from_http2(&head, ended, self.shared.head_limits) {
             Ok(request) => _ = self.on_request(key, request),
             Err(fault) => _ = self.refuse_head(key, &fault),
@@ -146,7 +146,7 @@ impl Worker {
                 let reason = *reason;
                 self.close(key, reason);
             }
-            Phase::Closing(_) | Phase::Head | Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover => (),
+            Phase::Closing(_) | Phase::Head | Phase::Waiting(_) | Phase::Streaming(_) | Phase::Lines(_) | Phase::Handover => (),
         }
     }
 
