@@ -112,8 +112,7 @@ impl Worker {
     fn accept_stream(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>, peer: &Rc<Peer>) {
         let (head, body) = request.into_parts();
         let ended = body.is_end_stream();
-        let bytes_max = self.shared.config.http2.stream_bytes_max.as_usize();
-        let stream = Stream::new(body, respond, peer, bytes_max);
+        let stream = Stream::new(body, respond, peer);
         if self.is_full() {
             self.metrics.fault("too-many-connections");
             let problem = Problem::new(503, "too-many-connections", "the server has all the connections that it may; come back later");

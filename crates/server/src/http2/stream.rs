@@ -20,7 +20,6 @@ use crate::link::Read;
 pub struct Stream {
     incoming: RefCell<Incoming>,
     outgoing: RefCell<Outgoing>,
-    bytes_max: usize,
     wakers: Arc<Wakers>,
     waker: Waker,
     peer: Rc<Peer>,
@@ -47,15 +46,14 @@ enum Outgoing {
 }
 
 impl Stream {
-    /// Takes up a stream of a connection. At most `bytes_max` bytes wait in it to be sent.
-    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, peer: &Rc<Peer>, bytes_max: usize) -> Self {
+    /// Takes up a stream of a connection.
+    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, peer: &Rc<Peer>) -> Self {
         let wakers = Arc::new(Wakers::default());
         peer.begun();
         let incoming = if body.is_end_stream() { Incoming::Done } else { Incoming::Open { stream: body, next: None } };
         Self {
             incoming: RefCell::new(incoming),
             outgoing: RefCell::new(Outgoing::Awaited(respond)),
-            bytes_max,
             waker: Waker::from(Arc::clone(&wakers)),
             wakers,
             peer: Rc::clone(peer),
@@ -124,25 +122,28 @@ impl Stream {
     pub fn try_write(&self, bytes: &Bytes) -> Written {
         let mut outgoing = self.outgoing.borrow_mut();
         let Outgoing::Open { stream, left } = &mut *outgoing else { return Written::Gone };
-        // Only what is to be sent is asked for: a window that is held and not used would be missing to the other streams.
-        stream.reserve_capacity(bytes.len().min(self.bytes_max));
-        let count = stream.capacity().min(bytes.len());
-        let ends = *left == Some(count);
-        if count > 0 {
-            if stream.send_data(bytes.slice(..count), ends).is_err() {
+        let mut written = 0;
+        while written < bytes.len() {
+            // What is asked for is to be sent, and is a little at a time: a connection's window that one stream holds is missing
+            // to the others, and they are given theirs in turn.
+            stream.reserve_capacity((bytes.len() - written).min(SHARE_BYTES));
+            let count = stream.capacity().min(bytes.len() - written);
+            if count == 0 {
+                let is_gone = stream.poll_reset(&mut Context::from_waker(&self.waker)).is_ready();
+                return if is_gone { Written::Gone } else { Written::Part(written) };
+            }
+            let ends = *left == Some(count);
+            if stream.send_data(bytes.slice(written..written + count), ends).is_err() {
                 return Written::Gone;
             }
+            written += count;
             *left = left.map(|left| left - count);
+            if ends {
+                *outgoing = Outgoing::Done;
+                return Written::All;
+            }
         }
-        if ends {
-            *outgoing = Outgoing::Done;
-            return Written::All;
-        }
-        if count == bytes.len() {
-            return Written::All;
-        }
-        stream.reserve_capacity((bytes.len() - count).min(self.bytes_max));
-        if stream.poll_reset(&mut Context::from_waker(&self.waker)).is_ready() { Written::Gone } else { Written::Part(count) }
+        Written::All
     }
 
     /// Whether there may be something to read, or the stream is gone.
@@ -224,3 +225,6 @@ impl Drop for Stream {
         self.peer.ended();
     }
 }
+
+/// How much of the connection's window a stream asks for at a time: what a DATA frame carries, unless the client wants larger ones.
+const SHARE_BYTES: usize = 16 << 10;
