@@ -122,26 +122,20 @@ impl Stream {
     pub fn try_write(&self, bytes: &Bytes) -> Written {
         let mut outgoing = self.outgoing.borrow_mut();
         let Outgoing::Open { stream, left } = &mut *outgoing else { return Written::Gone };
-        let mut written = 0;
-        while written < bytes.len() {
-            // What is asked for is to be sent, and is a little at a time: a connection's window that one stream holds is missing
-            // to the others, and they are given theirs in turn.
-            stream.reserve_capacity((bytes.len() - written).min(SHARE_BYTES));
-            let count = stream.capacity().min(bytes.len() - written);
-            if count == 0 {
-                let is_gone = stream.poll_reset(&mut Context::from_waker(&self.waker)).is_ready();
-                return if is_gone { Written::Gone } else { Written::Part(written) };
-            }
-            let ends = *left == Some(count);
-            if stream.send_data(bytes.slice(written..written + count), ends).is_err() {
-                return Written::Gone;
-            }
-            written += count;
-            *left = left.map(|left| left - count);
-            if ends {
-                *outgoing = Outgoing::Done;
-                return Written::All;
-            }
+        stream.reserve_capacity(bytes.len());
+        let count = stream.capacity().min(bytes.len());
+        let ends = *left == Some(count);
+        if count > 0 && stream.send_data(bytes.slice(..count), ends).is_err() {
+            return Written::Gone;
+        }
+        *left = left.map(|left| left - count);
+        if ends {
+            *outgoing = Outgoing::Done;
+        } else if count < bytes.len() {
+            // Who must wait asks for little: the connection's window is given out in turn, so that many small turns are fair ones.
+            stream.reserve_capacity((bytes.len() - count).min(SHARE_BYTES));
+            let is_gone = stream.poll_reset(&mut Context::from_waker(&self.waker)).is_ready();
+            return if is_gone { Written::Gone } else { Written::Part(count) };
         }
         Written::All
     }
@@ -226,5 +220,5 @@ impl Drop for Stream {
     }
 }
 
-/// How much of the connection's window a stream asks for at a time: what a DATA frame carries, unless the client wants larger ones.
-const SHARE_BYTES: usize = 16 << 10;
+/// How much of a connection's window a stream waits for at a time.
+const SHARE_BYTES: usize = 4 << 10;
