@@ -149,7 +149,6 @@ def test_a_hundred_event_streams_and_ten_websockets_are_in_order_and_fair(channe
         while max(len(stream.buffer) for stream in streams) < whole:
             connection.pump()
         rates = sorted(len(stream.buffer) for stream in streams)
-        print(rates, flush=True)
         assert rates[0] >= rates[-1] / 2, (rates[0], rates[-1])
 
         for websocket in websockets:

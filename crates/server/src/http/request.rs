@@ -422,6 +422,51 @@ mod tests {
         assert!(matches!(parse("nonsense\r\n\r\n"), Err(Malformed { .. })));
     }
 
+    fn take(build: http::request::Builder, ended: bool) -> Result<Request, HeadFault> {
+        let (parts, ()) = build.body(()).expect("a request that can be built").into_parts();
+        Request::from_http2(&parts, ended, LIMITS)
+    }
+
+    #[test]
+    fn a_stream_of_http2_is_a_request_like_any_other() {
+        let post = || http::Request::post("http://x:1/a?b").header("accept", "a/b").header("accept", "c/d");
+        let request = take(post(), true).expect("well formed");
+        assert_eq!((request.method(), request.target(), request.body), (Method::Post, "/a?b", BodyLength::Known(0)));
+        assert_eq!(request.header("host"), Some("x:1"), "the authority stands where Host does");
+        assert_eq!(request.header_all("accept").collect::<Vec<_>>(), ["a/b", "c/d"]);
+        assert_eq!((request.version, request.keep_alive, request.tunnel), (Version::Http2, false, false));
+        assert_eq!(take(post(), false).map(|request| request.body), Ok(BodyLength::Stream(None)));
+        assert_eq!(take(post().header("content-length", "3"), false).map(|request| request.body), Ok(BodyLength::Stream(Some(3))));
+        assert_eq!(take(http::Request::get("/").header("host", "x"), true).map(|request| request.header("host").is_some()), Ok(true));
+    }
+
+    #[test]
+    fn an_extended_connect_is_a_get_that_asks_for_a_websocket() {
+        let connect = |protocol| http::Request::connect("http://x/a").extension(h2::ext::Protocol::from_static(protocol));
+        let request = take(connect("websocket"), false).expect("well formed");
+        assert_eq!((request.method(), request.tunnel, request.body), (Method::Get, true, BodyLength::Known(0)));
+        assert!(request.asks_websocket());
+        assert_eq!(take(connect("connect-udp"), false).map(drop), Err(HeadFault::Protocol));
+        assert_eq!(take(http::Request::connect("x:1"), false).map(|request| request.method()), Ok(Method::Other));
+    }
+
+    #[test]
+    fn refuses_over_http2_what_it_refuses_elsewhere() {
+        use HeadFault::*;
+        let get = || http::Request::get("http://x/");
+        for (request, fault) in [
+            (http::Request::get("/"), Host),
+            (get().header("host", "y"), Host),
+            (get().header("content-length", "1").header("content-length", "1"), AmbiguousLength),
+            (get().header("expect", "tea"), Expectation),
+            (get().header("a", "x".repeat(300)), TooLong { max: 200 }),
+            (get().header("a", "1").header("b", "1").header("c", "1").header("d", "1"), TooManyHeaders { max: 4 }),
+        ] {
+            assert_eq!(take(request, false).map(drop), Err(fault));
+        }
+        assert!(matches!(take(get().header("a", &b"\xff"[..]), false), Err(Malformed { .. })));
+    }
+
     #[test]
     fn a_head_that_never_ends_is_cut_off() {
         assert!(matches!(parse(&format!("GET / HTTP/1.1\r\nhost: {}", "x".repeat(300))), Err(HeadFault::TooLong { max: 200 })));
