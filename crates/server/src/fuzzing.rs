@@ -2,7 +2,7 @@
 
 use bongsu_core::{ChannelName, Start};
 
-pub use crate::http::{Body, BodyFault, BodyLength, HeadFault, HeadLimits, Method, Request};
+pub use crate::http::{Body, BodyFault, BodyLength, HeadFault, HeadLimits, Method, Request, Version};
 use crate::http::{Problem, negotiate};
 use crate::transport::start::Query;
 

@@ -6,9 +6,11 @@ mod connection;
 mod deadlines;
 mod descriptors;
 mod engine;
+mod front;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod http2;
 mod link;
 pub mod metrics;
 pub mod serve;

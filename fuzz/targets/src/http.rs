@@ -1,7 +1,7 @@
 //! HTTP/1.1: the pieces in which a request arrives change nothing of how it is understood, and nothing is hoarded.
 
 use bongsu_core::Start;
-use bongsu_server::fuzzing::{Body, BodyFault, BodyLength, HeadFault, HeadLimits, Request, subscription};
+use bongsu_server::fuzzing::{Body, BodyFault, BodyLength, HeadFault, HeadLimits, Request, Version, subscription};
 use bytes::{Bytes, BytesMut};
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 700, headers_max: 12 };
@@ -96,7 +96,7 @@ fn read_on(input: &mut BytesMut, body: &mut Option<Body>, requests: &mut Vec<(St
 fn words(request: &Request) -> String {
     let names = ["host", "content-length", "transfer-encoding", "connection", "expect", "accept", "prefer", "a"];
     let headers: Vec<_> = names.iter().map(|name| request.header_all(name).collect::<Vec<_>>()).collect();
-    assert_eq!(headers[0].len(), 1 - usize::from(request.http10 && headers[0].is_empty()), "one Host");
+    assert_eq!(headers[0].len(), 1 - usize::from(request.version == Version::Http10 && headers[0].is_empty()), "one Host");
     assert!(matches!(request.body, BodyLength::Known(_)) || headers[1].is_empty(), "one statement of the length");
     format!(
         "{:?} {} {headers:?} {} {:?} {}",
