@@ -1,7 +1,6 @@
 """A subscriber for every transport, all with one face: `opened`, `take`, `close`. The shared cases run over `TRANSPORTS`."""
 
 import base64
-import http.client
 import json
 import time
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from harness import PATIENCE
-from http_client import channel_path, get
+from http_client import channel_path, connect as connect_http, get
 
 POLL_PAUSE_SECONDS = 0.02
 
@@ -175,7 +174,7 @@ class Stream(Subscriber):
     accept, extra_headers = None, {}
 
     def start(self):
-        self.connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=PATIENCE)
+        self.connection = connect_http(self.server)
         headers = {"Accept": self.accept, **self.extra_headers}
         self.connection.request("GET", channel_path(self.channel, **self.query), headers=headers)
         self.response = self.connection.getresponse()
@@ -305,8 +304,9 @@ class Plain(Subscriber):
 
 def open_websocket(server, path, subprotocols=None, **options):
     """A WebSocket by the `websockets` library, `legacy` in that it may be opened outside a `with`."""
+    proxy = "http://{}:{}".format(*server.tunnel) if server.tunnel else None
     return connect(
-        server.ws(path), subprotocols=subprotocols, proxy=None, compression=None, max_size=None, max_queue=None,
+        server.ws(path), subprotocols=subprotocols, proxy=proxy, compression=None, max_size=None, max_queue=None,
         open_timeout=PATIENCE, close_timeout=5, legacy=True, **options,
     )
 

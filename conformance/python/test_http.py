@@ -1,6 +1,5 @@
 """The HTTP face beside delivery: publishing, pages, validators, waits, cross-origin reading, problem documents."""
 
-import http.client
 import io
 import json
 import time
@@ -8,8 +7,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from harness import FOREIGN_ORIGIN, LISTED_ORIGIN, PATIENCE, Server
-from http_client import (CURSOR, assert_problem, channel_path, epoch_of, get, moved, offset_of, publish, publish_many, read_answer,
+from harness import FOREIGN_ORIGIN, LISTED_ORIGIN, Server
+from http_client import (CURSOR, assert_problem, channel_path, connect, epoch_of, get, moved, offset_of, publish, publish_many, read_answer,
                          request)
 from subscribers import Multipart, Native, Ndjson, Sse
 
@@ -145,7 +144,7 @@ def test_a_wait_that_ends_has_no_content_but_a_cursor(server, channel, header):
 
 def test_a_wait_ends_with_the_first_publication(server, channel):
     last = publish(server, channel, "a")
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    connection = connect(server)
     began = time.monotonic()
     connection.request("GET", channel_path(channel, after=last, wait=25))
     position = publish(server, channel, "b")
@@ -180,7 +179,7 @@ def test_last_event_id_wins_over_the_query(server, channel):
 
 def test_streams_say_that_nobody_may_hold_them_back(server, channel):
     for accept in ["application/x-ndjson", "multipart/mixed", "text/event-stream"]:
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        connection = connect(server)
         connection.request("GET", channel_path(channel), headers={"Accept": accept})
         response = connection.getresponse()
         assert response.status == 200
@@ -314,7 +313,7 @@ def test_a_batch_and_a_subscriber_meet(server, channel):
 
 
 def test_keeps_the_connection_open_between_requests(server, channel):
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    connection = connect(server)
     connection.connect()
     socket = connection.sock
     for n in range(3):
