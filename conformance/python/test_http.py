@@ -10,6 +10,7 @@ import pytest
 from harness import FOREIGN_ORIGIN, LISTED_ORIGIN, Server
 from http_client import (CURSOR, assert_problem, channel_path, connect, epoch_of, get, moved, offset_of, publish, publish_many, read_answer,
                          request)
+from raw_websocket import PING, PONG, RawWebSocket, frame
 from subscribers import Multipart, Native, Ndjson, Sse
 
 
@@ -95,7 +96,7 @@ def test_a_validator_folds_an_unchanged_page(server, channel):
     first = get(server, channel_path(channel))
     assert first.headers["etag"].startswith('"'), "a strong validator"
     vary = first.headers["vary"].lower()
-    assert "accept" in vary and "prefer" in vary
+    assert all(name in vary for name in ("accept", "prefer", "last-event-id")), "what chooses the answer"
     again = get(server, channel_path(channel), If_None_Match=first.headers["etag"])
     assert (again.status, again.body) == (304, b"")
     assert again.headers["bongsu-cursor"] == first.headers["bongsu-cursor"]
@@ -207,6 +208,15 @@ def test_a_silent_stream_shows_that_it_is_alive(channel, transport):
         stream.records = stream.parse()
         stream.opened()
         assert stream.take().data == "at last"
+
+
+def test_a_silent_websocket_is_pinged_after_each_silence(channel):
+    """However long an answer to a ping may take: proxies cut what is silent."""
+    with Server({"websocket": {"ping_interval": "100ms", "ping_timeout": "10m"}}) as server:
+        with RawWebSocket(server, "/channels/" + channel) as websocket:
+            for _ in range(4):
+                assert websocket.receive() == (PING, b"")
+                websocket.send(frame(PONG))
 
 
 def test_sse_can_put_the_json_form_in_data(server, channel):
