@@ -23,7 +23,7 @@ def pytest_sessionstart():
 def pytest_collection_modifyitems(config, items):
     """What looks at the server's own socket sees the proxy's instead."""
     if Server.via:
-        left = [item for item in items if item.get_closest_marker("direct")]
+        left = [item for item in items if item.get_closest_marker("direct") or item.get_closest_marker("proxies")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
 
