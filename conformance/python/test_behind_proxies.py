@@ -6,11 +6,12 @@ import json
 import subprocess
 import threading
 import time
+import zlib
 from http.client import IncompleteRead
 
 import pytest
 
-from harness import BINARY, FOREIGN_ORIGIN, LISTED_ORIGIN, PATIENCE, Server, metric
+from harness import BINARY, FOREIGN_ORIGIN, LISTED_ORIGIN, PATIENCE, Server, eventually, metric
 from http_client import (Raw, assert_problem, channel_path, connect, get, moved, offset_of, publish, publish_many, read_answer,
                          request)
 from proxies import FOLDER, KINDS, Haproxy, Nginx, Tinyproxy
@@ -24,7 +25,9 @@ NAME = "chat.example"
 # As a deployment has it, but for heartbeats, so that nothing but a publication can push a publication through.
 DEPLOYED = {"http": {"hosts": [NAME], "origins": [LISTED_ORIGIN], "heartbeat": "1h"}, "websocket": {"ping_interval": "1h"}}
 READ_TIMEOUT_SECONDS = 1
-IN_FRONT = {"nginx": Nginx, "haproxy": Haproxy}
+IN_FRONT = {
+    "nginx": Nginx, "nginx-gzip": lambda origin: Nginx(origin, more="gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;"),
+    "haproxy": Haproxy, "haproxy-closing": lambda origin: Haproxy(origin, {"mode http\n": "mode http\n    option http-server-close\n"})}
 in_front = pytest.mark.parametrize("front", IN_FRONT, indirect=True)
 
 
@@ -57,6 +60,46 @@ def test_a_plain_websocket_gets_each_before_the_next_is_made(front, channel):
         for n in range(20):
             subscriber.connection.send(str(n))
             assert subscriber.take().data == str(n)
+
+
+@pytest.mark.parametrize("accept", [Ndjson.accept, Multipart.accept, Sse.accept])
+def test_what_nginx_compresses_it_does_not_hold_back_either(origin, channel, accept):
+    with IN_FRONT["nginx-gzip"](origin.direct) as proxy:
+        connection, inflate = connect(proxy), zlib.decompressobj(wbits=31)
+        connection.request("GET", channel_path(channel), headers={"Accept": accept, "Accept-Encoding": "gzip"})
+        response = connection.getresponse()
+        assert response.getheader("Content-Encoding") == "gzip"
+        for n in range(20):
+            publish(proxy, channel, f"number {n}")
+            seen = b""
+            while f"number {n}".encode() not in seen:
+                chunk = response.read1(65536)
+                assert chunk, "the stream ended"
+                seen += inflate.decompress(chunk)
+        response.close()
+        connection.close()
+
+
+@in_front
+@pytest.mark.parametrize("transport", ["ndjson", "multipart", "sse", "long-poll", "native"])
+def test_who_leaves_the_proxy_has_left_the_server(origin, front, channel, transport):
+    """With no heartbeat to find it out: a server that is not told would hold a connection for each that ever was."""
+    before = held(origin, transport)
+    if transport == "long-poll":
+        last = publish(front, channel, "a")
+        leaving = connect(front)
+        leaving.request("GET", channel_path(channel, after=last, wait=60))
+    else:
+        leaving = TRANSPORTS[transport](front, channel)
+        leaving.opened()
+    eventually("the server holds it", lambda: held(origin, transport) > before)
+    leaving.close()
+    eventually("the server lets it go", lambda: held(origin, transport) <= before)
+
+
+def held(origin, transport):
+    label = {"ndjson": "stream"}.get(transport, transport)
+    return metric(get(origin, "/metrics").body.decode(), "bongsu_connections", transport=label)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
@@ -186,6 +229,26 @@ class curl_http2:
         head, _, self.body = done.stdout.partition(b"\r\n\r\n")
         self.head, *lines = head.decode().split("\r\n")
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_every_form_through_a_proxy_that_is_asked_for_the_whole_address(origin, channel):
+    """As a browser asks a proxy of its own for what is not encrypted: no tunnel, but the request itself, for the proxy to send on."""
+    with Tinyproxy(origin.direct) as proxy:
+        curl = ["curl", "--silent", "--show-error", "--fail", "--no-buffer", "--proxy", proxy.http(), "--max-time", "60"]
+        address = origin.http(channel_path(channel))
+        posted = subprocess.run([*curl, "--data-binary", "0", address], capture_output=True, check=True, timeout=PATIENCE)
+        cursor = json.loads(posted.stdout)["position"]
+        for query in ({"last": 1}, {"after": moved(cursor, -1), "wait": 5}):
+            page = subprocess.run([*curl, origin.http(channel_path(channel, **query))], capture_output=True, check=True, timeout=PATIENCE)
+            assert [entry["data"] for entry in json.loads(page.stdout)["publications"]] == ["0"]
+        for accept in (Ndjson.accept, Multipart.accept, Sse.accept):
+            with subprocess.Popen([*curl, "--header", f"Accept: {accept}", address], stdout=subprocess.PIPE) as process:
+                assert process.stdout.readline(), "the opening"
+                for n in range(5):
+                    publish(origin, channel, f"{accept} {n}")
+                    while f"{accept} {n}".encode() not in (line := process.stdout.readline()):
+                        assert line, "the stream ended"
+                process.terminate()
 
 
 @pytest.fixture(scope="module")
