@@ -8,7 +8,7 @@ import pytest
 from harness import BINARY, ORDINARY, Server
 from http_client import publish
 from proxies import KINDS
-from subscribers import Native
+from subscribers import TRANSPORTS, Native
 
 
 def pytest_sessionstart():
@@ -18,6 +18,9 @@ def pytest_sessionstart():
         if via not in KINDS:
             pytest.exit(f"BONGSU_VIA={via} is none of {', '.join(KINDS)}", returncode=3)
         Server.via = KINDS[via]
+        if via == "nginx":
+            # Raw TCP is a matter of another module there, which has nothing of its own to show.
+            del TRANSPORTS["tcp"]
 
 
 def pytest_collection_modifyitems(config, items):

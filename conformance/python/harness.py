@@ -44,7 +44,7 @@ class Server:
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
-        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0"]
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
@@ -54,8 +54,9 @@ class Server:
         with open(self._log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
-            self.direct = self._await_ports(ports_file)["http"]
-            self.proxy = Server.via(self.direct) if Server.via else None
+            ports = self._await_ports(ports_file)
+            self.direct, self.tcp = ports["http"], ports["tcp"]
+            self.proxy = Server.via(self.direct, tcp=self.tcp) if Server.via else None
         except BaseException:
             self.kill()
             raise
@@ -63,6 +64,7 @@ class Server:
         between = self.proxy and self.proxy.name == "tinyproxy"
         self.tunnel = (self.proxy.host, self.proxy.port) if between else None
         self.address = self.proxy.address if self.proxy and not between else self.direct
+        self.tcp = self.proxy.tcp if self.proxy and not between else self.tcp
         host, port = self.address.rsplit(":", 1)
         self.host, self.port = host, int(port)
 

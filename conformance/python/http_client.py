@@ -131,27 +131,35 @@ def assert_problem(answer, *statuses):
     return problem
 
 
+def reach(server, address, receive_buffer=None):
+    """A socket to one of the server's addresses, through its tunnel if it has one."""
+    reached = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    reached.settimeout(PATIENCE)
+    if receive_buffer:
+        reached.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    host, port = address.rsplit(":", 1)
+    reached.connect(server.tunnel or (host, int(port)))
+    if server.tunnel:
+        dig(reached, address)
+    return reached
+
+
+def dig(reached, address):
+    """Asks a proxy for a tunnel, and reads byte by byte, so that nothing of what comes through it is read too early."""
+    reached.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = reached.recv(1)
+        assert byte, head
+        head += byte
+    assert head.split()[1] == b"200", head
+
+
 class Raw:
     """A bare TCP connection to the server."""
 
     def __init__(self, server, receive_buffer=None):
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self.socket.settimeout(PATIENCE)
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(server.tunnel or (server.host, server.port))
-        if server.tunnel:
-            self.dig(server.address)
-
-    def dig(self, address):
-        """Asks a proxy for a tunnel, byte by byte, so that nothing of what comes through it is read too early."""
-        self.socket.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = self.socket.recv(1)
-            assert byte, head
-            head += byte
-        assert head.split()[1] == b"200", head
+        self.socket = reach(server, server.address, receive_buffer)
 
     def send(self, data):
         """Sends; a peer that has hung up already has perhaps answered, and that is what the test looks at."""

@@ -23,11 +23,13 @@ ATTEMPTS = 5
 class Proxy:
     """One running proxy. `changes` replace parts of its documented file; each must occur there, so that none is lost in silence."""
 
-    def __init__(self, origin, changes=None):
+    def __init__(self, origin, changes=None, tcp=None):
         self._folder = tempfile.TemporaryDirectory(prefix="bongsu-proxy-")
-        self.folder, self.origin = Path(self._folder.name), origin
+        # Without the server's address for raw TCP, a proxy leads to one where nobody listens.
+        self.folder, self.origin, self.tcp_origin = Path(self._folder.name), origin, tcp or "127.0.0.1:1"
         for attempt in range(1, ATTEMPTS + 1):
             self.host, self.port, self.http2_port = "127.0.0.1", free_port(), free_port()
+            self.tcp = f"{self.host}:{free_port()}"
             self.address = f"{self.host}:{self.port}"
             command = self.configure(changes or {})
             with open(self.folder / "log", "wb") as log:
@@ -93,9 +95,9 @@ class Nginx(Proxy):
 
     name, file, read_timeout = "nginx", "nginx.conf", {"75s": "1s"}
 
-    def __init__(self, origin, changes=None, more=""):
+    def __init__(self, origin, changes=None, tcp=None, more=""):
         self.more = more
-        super().__init__(origin, changes)
+        super().__init__(origin, changes, tcp)
 
     def configure(self, changes):
         listen = f"listen {self.address};\n    listen {self.host}:{self.http2_port} http2;"
@@ -115,7 +117,8 @@ class Haproxy(Proxy):
 
     def configure(self, changes):
         bind = f"bind {self.address}\n    bind {self.host}:{self.http2_port} proto h2"
-        site = self.site({"127.0.0.1:8080": self.origin, "bind :80": bind} | changes)
+        tcp = {"127.0.0.1:7070": self.tcp_origin, "bind :7070": f"bind {self.tcp}"}
+        site = self.site({"127.0.0.1:8080": self.origin, "bind :80": bind} | tcp | changes)
         (self.folder / "haproxy.cfg").write_text(site)
         # Without -dR it would share a port with whoever else lets it be shared.
         return [find("haproxy"), "-db", "-dR", "-f", str(self.folder / "haproxy.cfg")]
@@ -127,8 +130,9 @@ class Tinyproxy(Proxy):
     name, file, read_timeout = "tinyproxy", "tinyproxy.conf", {"Timeout 75": "Timeout 1"}
 
     def configure(self, changes):
-        port = self.origin.rsplit(":", 1)[1]
-        site = self.site({"Port 8888": f"Port {self.port}", "ConnectPort 8080": f"ConnectPort {port}"} | changes)
+        http, tcp = (origin.rsplit(":", 1)[1] for origin in (self.origin, self.tcp_origin))
+        ports = {"ConnectPort 8080": f"ConnectPort {http}", "ConnectPort 7070": f"ConnectPort {tcp}"}
+        site = self.site({"Port 8888": f"Port {self.port}"} | ports | changes)
         (self.folder / "tinyproxy.conf").write_text(f"{site}LogLevel Connect\n")
         return [find("tinyproxy"), "-d", "-c", str(self.folder / "tinyproxy.conf")]
 

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from harness import PATIENCE
-from http_client import channel_path, connect as connect_http, get
+from http_client import channel_path, connect as connect_http, get, reach
 
 POLL_PAUSE_SECONDS = 0.02
 
@@ -289,6 +289,26 @@ class Native(Subscriber):
         self.connection.close()
 
 
+class Tcp(Native):
+    """The native protocol over a raw socket: a line for each object."""
+
+    def start(self):
+        self.socket = reach(self.server, self.server.tcp)
+        self.lines = self.socket.makefile("rb")
+        start = {name: int(value) if name == "last" else value or True for name, value in self.query.items()}
+        self.tell({"subscribe": self.channel, "id": 1, **start})
+
+    def tell(self, command):
+        self.socket.sendall(json.dumps(command).encode() + b"\n")
+
+    def next_told(self):
+        return json.loads(self.lines.readline())
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+
 class Plain(Subscriber):
     """Payloads alone, as frames: there is no room for a cursor, but offsets have no holes, so that counting tells it."""
 
@@ -324,5 +344,5 @@ def close_frame(connection):
 # Every transport that tells positions, by name.
 TRANSPORTS = {
     "poll": Poll, "long-poll": LongPoll, "ndjson": Ndjson, "multipart": Multipart, "sse": Sse, "sse-last-event-id": SseResumed,
-    "native": Native,
+    "native": Native, "tcp": Tcp,
 }

@@ -25,6 +25,7 @@ NAME = "chat.example"
 # As a deployment has it, but for heartbeats, so that nothing but a publication can push a publication through.
 DEPLOYED = {"http": {"hosts": [NAME], "origins": [LISTED_ORIGIN], "heartbeat": "1h"}, "websocket": {"ping_interval": "1h"}}
 READ_TIMEOUT_SECONDS = 1
+OVER_HTTP = {name: transport for name, transport in TRANSPORTS.items() if name != "tcp"}
 IN_FRONT = {
     "nginx": Nginx, "nginx-gzip": lambda origin: Nginx(origin, more="gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;"),
     "haproxy": Haproxy, "haproxy-closing": lambda origin: Haproxy(origin, {"mode http\n": "mode http\n    option http-server-close\n"})}
@@ -45,7 +46,7 @@ def front(origin, request):
 
 
 @in_front
-@pytest.mark.parametrize("transport", TRANSPORTS.values(), ids=TRANSPORTS.keys())
+@pytest.mark.parametrize("transport", OVER_HTTP.values(), ids=OVER_HTTP.keys())
 def test_a_publication_is_there_before_the_next_is_made(front, channel, transport):
     with transport(front, channel) as subscriber:
         subscriber.opened()
@@ -300,7 +301,7 @@ def test_what_a_cache_keeps_is_never_the_wrong_answer(origin, caching, channel):
     assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS.values(), ids=TRANSPORTS.keys())
+@pytest.mark.parametrize("transport", OVER_HTTP.values(), ids=OVER_HTTP.keys())
 def test_a_cache_holds_nobody_else_up(caching, channel, transport):
     """Two at once with one and the same request: neither waits for the other's answer."""
     if transport.__name__ == "Poll":
