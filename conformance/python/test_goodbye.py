@@ -7,8 +7,8 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from harness import ORDINARY, PATIENCE, Server
-from http_client import Raw, channel_path, connect, moved, publish, read_answer
+from harness import ORDINARY, PATIENCE, Server, eventually, metric
+from http_client import Raw, channel_path, connect, get, moved, publish, read_answer
 from subscribers import TRANSPORTS, Multipart, Native, Ndjson, Plain, Sse, close_frame
 
 GOING_AWAY = (1001, 1012)
@@ -39,6 +39,8 @@ def test_everyone_is_told_and_the_process_ends(ending, channel):
         assert subscriber.take().data == "a"
     waiting = connect(ending)
     waiting.request("GET", channel_path(channel, after=last, wait=25))
+    # It is on its way, perhaps through a proxy: who is not there yet is not told.
+    eventually("the wait has begun", lambda: metric(get(ending, "/metrics").body.decode(), "bongsu_connections", transport="long-poll") == 1)
 
     began = time.monotonic()
     ending.terminate()
