@@ -108,7 +108,7 @@ class Nginx(Proxy):
         user = "user root;\n" if os.getuid() == 0 else ""
         (self.folder / "nginx.conf").write_text(
             f"{user}daemon off;\nworker_processes 1;\npid {self.folder}/pid;\nerror_log stderr;\nevents {{ worker_connections 4096; }}\n"
-            f"http {{\naccess_log off;\n{paths}{self.more.replace('/var/cache/nginx', str(self.folder))}\n{site}\n}}\n")
+            f"http {{\naccess_log off;\n{paths}{self.more.replace('/var/lib/nginx', str(self.folder))}\n{site}\n}}\n")
         return [find("nginx"), "-e", "stderr", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
 
 
