@@ -406,7 +406,7 @@ fn options(resource: &Resource, request: &Request, exchange: &Exchange) -> Respo
 
 /// Names the listed origin that asked; where origins are listed at all, caches must keep their answers apart.
 pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: &Option<&'static str>) -> Response {
-    let response = response.header_opt("vary", *vary_origin);
+    let response = response.vary_also(*vary_origin);
     let Some(origin) = &exchange.origin else { return response };
     response.header("access-control-allow-origin", origin).header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }

@@ -366,7 +366,7 @@ fn page_response(page: &Page, framing: &Framing<'_>, request: Option<&Request>, 
         .header("bongsu-cursor", &cursor)
         .header("link", &next_link(framing, &cursor))
         .header("etag", &etag)
-        .header("vary", "Accept, Prefer")
+        .header("vary", negotiate::VARY)
         .header("cache-control", caching);
     if matched { response } else { response.body("application/json", body.freeze()) }
 }
@@ -376,7 +376,7 @@ fn nothing(framing: &Framing<'_>, cursors: &[Position]) -> Response {
     Response::new(204)
         .header("bongsu-cursor", &cursor)
         .header("link", &next_link(framing, &cursor))
-        .header("vary", "Accept, Prefer")
+        .header("vary", negotiate::VARY)
         .header("cache-control", "no-store")
 }
 
