@@ -7,6 +7,8 @@ mod deadlines;
 mod descriptors;
 mod engine;
 mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod http2;
 mod link;

@@ -5,6 +5,8 @@ pub mod body;
 pub mod guard;
 pub mod negotiate;
 pub mod problem;
+#[cfg(test)]
+mod properties;
 pub mod request;
 pub mod response;
 pub mod target;

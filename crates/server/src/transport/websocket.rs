@@ -60,8 +60,9 @@ impl Worker {
             let detail = format!("a plain WebSocket has one channel; for several, offer the subprotocol {NATIVE}");
             return Err(Problem::new(400, "one-channel-only", detail));
         };
-        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
+        // Joined before it is answered, so that whoever sees the answer and then publishes is heard.
         let (channel_key, located) = self.join(channel, start);
+        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
         // Its frames are payloads, which leave no room to tell a gap: the connection ends rather than be silent.
         if let Some(gap) = located.gap {
             self.metrics.gap(gap.reason);
