@@ -21,6 +21,10 @@ def pytest_sessionstart():
         if via == "nginx":
             # Raw TCP is a matter of another module there, which has nothing of its own to show.
             del TRANSPORTS["tcp"]
+        if via in ("nginx", "haproxy"):
+            # What these speak to their clients in the clear is HTTP/1.1; HTTP/2 there comes with TLS.
+            for name in [name for name in TRANSPORTS if name.startswith("http2")]:
+                del TRANSPORTS[name]
 
 
 def pytest_collection_modifyitems(config, items):

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use crate::install::{self, CHROMIUM, CURL, HAPROXY, NC, NGINX, NODE, PYTHON, TINYPROXY};
+use crate::install::{self, CHROMIUM, CURL, H2LOAD, HAPROXY, NC, NGINX, NODE, PYTHON, TINYPROXY};
 use crate::steps::{Steps, run as done};
 use crate::{cargo, command, repository};
 
@@ -101,6 +101,7 @@ fn prepare(steps: &mut Steps, parts: &[Part]) {
     let proxies = has(Part::Proxies);
     let wanted = [
         (CURL, has(Part::Curl) || proxies),
+        (H2LOAD, has(Part::Curl)),
         (NC, pythonic),
         (NGINX, proxies),
         (HAPROXY, proxies),
