@@ -15,6 +15,7 @@ impl Config {
         self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
+        self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
         self.idempotency.check_ranges(&mut |key, value, allowed| within("idempotency", key, value, allowed));
         self.delivery.check_ranges(&mut |key, value, allowed| within("delivery", key, value, allowed));
