@@ -72,6 +72,7 @@ pub(crate) fn run(parts: &[Part]) -> bool {
     }
     if has(Part::Browser) {
         steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "Chromium", || node("browser.test.mjs"));
+        steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "page", || node("page.test.mjs"));
     }
     steps.finish()
 }
