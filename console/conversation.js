@@ -7,7 +7,7 @@ const ENTRIES_MAX = 500;
 /** How near its end a reader must be to be taken along. */
 const NEAR_PX = 60;
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 export class Conversation {
   #log;

@@ -12,7 +12,7 @@ const ROWS = [
   ["Down", (meter) => meter.down && bytes(meter.down)],
   ["headers ≈", (meter) => meter.headersDown && bytes(meter.headersDown), "part"],
   ["Messages", (meter) => meter.publications],
-  ["Each", (meter) => meter.publications && bytes((meter.up + meter.down) / meter.publications)],
+  ["Per message", (meter) => meter.publications && bytes((meter.up + meter.down) / meter.publications)],
 ];
 
 export class Panel {

@@ -137,6 +137,8 @@ test("the server is restarted in mid-conversation: everyone is told, comes back,
   await say(pages[2], "said while it was away");
   own = await startServer(CONFIG, "--http", address);
   for (const page of pages) {
+    // By itself it would come back too, after a while that is left to chance; this says that there is reason to hurry.
+    await page.evaluate(() => dispatchEvent(new Event("online")));
     await page.locator("#messages .healed").waitFor();
     await page.locator("#messages .gap[data-reason=epoch]").waitFor();
   }

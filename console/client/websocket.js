@@ -38,6 +38,9 @@ export function websocket(way) {
       if (record.id === SUBSCRIBE_ID) ready();
     };
 
+    // What went wrong is told by the close that follows.
+    socket.onerror = () => {};
+
     socket.onclose = ({ code, reason }) => {
       clearInterval(watch);
       const lost = new ConnectionLost(reason || (code === 1006 ? "the connection broke off" : `the connection was closed (${code})`));
