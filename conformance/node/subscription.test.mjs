@@ -16,6 +16,8 @@ Object.assign(globalThis, { EventSource, WebSocket });
 const QUICK = { backoff: { baseMs: 10, capMs: 50 }, pollEveryMs: 20 };
 const bounded = { timeout: 3 * PATIENCE_MS };
 let server, relay;
+/** Closed at the end at the latest, so that one whose test failed holds nobody up. */
+const followed = [];
 let channels = 0;
 const fresh = () => `subscription/${++channels}`;
 
@@ -24,6 +26,8 @@ before(async () => {
   relay = await startRelay(server);
 });
 after(async () => {
+  for (const subscription of followed) subscription.close();
+subscription.close();
   await relay?.stop();
   await server?.stop();
 });
@@ -35,6 +39,7 @@ function follow(channel, transport, options = {}) {
     .on("publication", ({ data }) => publications.put(data))
     .on("gap", (gap) => gaps.put(gap))
     .on("state", (event) => states.put(event));
+  followed.push(subscription);
   const become = async (state) => {
     let event;
     do event = await states.take(`it becomes ${state}`);
@@ -55,7 +60,6 @@ for (const transport of TRANSPORTS) {
       await publishAll(server.address, channel, numbers(10 * round + 5, 10 * round + 10));
     }
     assert.deepEqual(await publications.takeAll(50), numbers(0, 50));
-    subscription.close();
   });
 
   test(`${transport}: a cursor that is none is refused, and not asked for again`, bounded, async () => {
@@ -63,7 +67,6 @@ for (const transport of TRANSPORTS) {
     const { fault } = await become("refused");
     assert.ok(fault instanceof Refused, String(fault));
     assert.match(fault.message, /cursor/);
-    subscription.close();
   });
 
   test(`${transport}: a gap is told before what comes after it`, bounded, async () => {
@@ -75,7 +78,6 @@ for (const transport of TRANSPORTS) {
     assert.deepEqual([resumed, reason], [moved(head, -1), "future"]);
     assert.equal(await publications.take(), "first");
     assert.equal(subscription.cursor, head);
-    subscription.close();
   });
 
   test(`${transport}: what is published through it is there once, and bytes stay bytes`, bounded, async () => {
@@ -85,7 +87,6 @@ for (const transport of TRANSPORTS) {
     const values = ["text", { json: [1, "two"] }, new Uint8Array([0, 255])];
     for (const value of values) assert.match(await subscription.publish(value), /^\w+-\d+$/);
     assert.deepEqual(await publications.takeAll(3), values);
-    subscription.close();
   });
 }
 
@@ -101,7 +102,6 @@ test("one that changes its transport all the time misses nothing while publisher
   }
   await publishing;
   assert.deepEqual(received, numbers(0, 300));
-  subscription.close();
 });
 
 test("a publish whose answer is lost is repeated, and published once", bounded, async () => {
@@ -129,7 +129,6 @@ test("a listener's fault is its own", bounded, async () => {
   await publishAll(server.address, channel, ["a", "b"]);
   assert.deepEqual(await publications.takeAll(2), ["a", "b"]);
   assert.deepEqual(faults, ["mine", "mine"]);
-  subscription.close();
 });
 
 test("the wait is drawn anew each time, below a bound that doubles up to its cap", () => {

@@ -129,6 +129,8 @@ export class Subscription {
 
   /** Lets a transport carry as long as it can. */
   async #carry(way) {
+    // A listener that heard of it may already have asked for another.
+    if (way.interrupted) return undefined;
     try {
       await CARRIERS[way.transport](way);
     } catch (fault) {

@@ -7,6 +7,7 @@ import { enter, readPage } from "./page.js";
 
 export async function sse(way) {
   await enter(way);
+  if (way.signal.aborted) return;
   const refused = await listen(way);
   if (way.bye || way.signal.aborted) return;
   // If there is a reason, this throws it.
