@@ -5,6 +5,7 @@ pub mod config;
 mod connection;
 mod console;
 mod deadlines;
+mod descriptors;
 mod engine;
 mod http;
 mod link;

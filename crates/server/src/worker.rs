@@ -44,6 +44,25 @@ pub(crate) struct Worker {
     ticks: u64,
 }
 
+/// Which listener a connection came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// HTTP and WebSocket.
+    Http,
+    /// Lines of the native protocol.
+    Tcp,
+}
+
+impl Door {
+    /// What one connection too many is told.
+    fn overloaded(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            Self::Tcp => b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+        }
+    }
+}
+
 /// A worker on its way out.
 pub(crate) struct Leaving {
     /// Who is still to be told goodbye.
@@ -72,6 +91,7 @@ impl Worker {
             tape_bytes_max: config.delivery.tape_bytes_max.as_usize(),
             tapes_bytes_max: TAPES_BYTES_MAX,
             outbox_bytes_max: config.delivery.outbox_bytes_max.as_usize(),
+            stalled_ms_max: config.delivery.lag_age_max.as_millis(),
         };
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
@@ -125,11 +145,11 @@ impl Worker {
     }
 
     /// Takes up a connection that was accepted.
-    pub(crate) fn accept(&mut self, stream: TcpStream) {
+    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
         let config = &self.shared.config;
         if self.shared.metrics.connections() >= config.http.connections_max as u64 {
             // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(OVERLOADED);
+            _ = stream.try_write(door.overloaded());
             self.metrics.fault("too-many-connections");
             return;
         }
@@ -138,18 +158,34 @@ impl Worker {
         if config.delivery.send_buffer_bytes.get() > 0 {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
-        self.generations = self.generations.wrapping_add(1);
         let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
+        if door == Door::Tcp {
+            let period = config.tcp.keepalive.get();
+            let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
+            _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&probes);
+        }
+        self.generations = self.generations.wrapping_add(1);
         let key = self.hub.add(Connection::new(Link::Plain(Rc::new(stream)), self.generations));
-        self.metrics.opened(TransportKind::Http);
-        self.arm(key, due_ms);
+        match door {
+            Door::Http => {
+                self.metrics.opened(TransportKind::Http);
+                self.arm(key, due_ms);
+            }
+            Door::Tcp => {
+                self.metrics.opened(TransportKind::Tcp);
+                self.set_phase(key, Phase::Lines(Box::default()));
+                if let Some(connection) = self.hub.sink(key) {
+                    connection.kind = TransportKind::Tcp;
+                }
+            }
+        }
         self.read_on(key);
     }
 
     /// Starts the task that waits for something to read, unless it runs.
     pub(crate) fn read_on(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
-        if connection.reader.is_some() {
+        if connection.reader.is_some() || connection.half_closed {
             return;
         }
         let (link, generation) = (connection.link.clone(), connection.generation);
@@ -218,7 +254,7 @@ impl Worker {
         match &connection.phase {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
-            Phase::WebSocket(_) => waiting_bytes > own_max,
+            Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) => false,
         }
     }
@@ -233,6 +269,7 @@ impl Worker {
                 Phase::Head => self.on_head(key, input),
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
+                Phase::Lines(_) => self.on_lines(key, input),
                 Phase::Waiting(_) => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
@@ -248,8 +285,14 @@ impl Worker {
 
     /// The peer sends no more.
     fn on_end(&mut self, key: SubscriberKey) {
+        let owed = self.hub.waiting_bytes(key) > 0;
         let Some(connection) = self.hub.sink(key) else { return };
+        if owed && matches!(connection.phase, Phase::Head) {
+            // It has asked all that it wanted and still reads the answer.
+            return self.finish(key, Bytes::new(), CloseReason::Client, self.close_timeout_ms());
+        }
         let reason = match &connection.phase {
+            Phase::Lines(_) => return self.on_lines_end(key),
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
@@ -288,6 +331,7 @@ impl Worker {
     fn on_drained(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
+            Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
             Phase::Closing(_) => connection.link.shut_write(),
             _ if connection.reader.is_none() => self.resume(key),
             _ => (),
@@ -359,10 +403,18 @@ impl Worker {
         if matches!(connection.phase, Phase::Closing(_)) {
             return;
         }
+        let is_websocket = matches!(connection.phase, Phase::WebSocket(_));
         debug!(key, reason = why.label(), "disconnecting");
         self.hub.quiet(key);
+        let grace_ms = match why {
+            Disconnect::Slow { .. } => SLOW_GRACE_MS,
+            _ if is_websocket => self.close_timeout_ms(),
+            _ => HTTP_GRACE_MS,
+        };
         let farewell = self.farewell(key, why);
-        let grace_ms = if matches!(why, Disconnect::Slow { .. }) { SLOW_GRACE_MS } else { self.close_timeout_ms() };
+        if farewell.is_empty() && self.hub.waiting_bytes(key) == 0 {
+            return self.close(key, reason);
+        }
         self.finish(key, farewell, reason, grace_ms);
     }
 
@@ -457,6 +509,8 @@ impl Worker {
             Phase::Waiting(_) => self.on_wait_over(key),
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
+            // The system probes whether the peer is there.
+            Phase::Lines(_) => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
                 self.close(key, reason);
@@ -478,7 +532,7 @@ impl Worker {
         self.hub.sweep(&Self::watching(&shared, self.index));
         if self.index == 0 {
             shared.engine.sweep();
-            shared.metrics.history_bytes().set(shared.engine.retained_bytes() as i64);
+            shared.metrics.history_bytes().set(shared.engine.held_bytes() as i64);
             shared.metrics.channels().set(shared.engine.channels() as i64);
         }
     }
@@ -555,4 +609,5 @@ const TICKS_PER_LAG_CHECK: u64 = 5;
 const TICKS_PER_SWEEP: u64 = 20;
 /// How long one who is closed as slow has for its goodbye.
 const SLOW_GRACE_MS: u64 = 500;
-const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// How long an HTTP client that was told goodbye may take to hang up.
+const HTTP_GRACE_MS: u64 = 1000;
