@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// Everything up to the end of the connection.
-    fn to_end(&mut self) -> String {
+    fn rest(&mut self) -> String {
         while self.read() > 0 {}
         text(std::mem::take(&mut self.unread))
     }
@@ -77,7 +77,7 @@ fn a_body_that_does_not_come_in_time_is_refused() {
     let stage = Stage::new("http.body_timeout = \"200ms\"");
     let mut client = stage.connect();
     client.send("POST /channels/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhell");
-    let answer = client.to_end();
+    let answer = client.rest();
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"request-timeout\""), "{answer}");
 }
 
@@ -111,7 +111,7 @@ fn a_kept_connection_without_a_request_is_let_go() {
     let mut client = stage.connect();
     client.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(client.until("}").starts_with("HTTP/1.1 200 "));
-    assert_eq!(client.to_end(), "");
+    assert_eq!(client.rest(), "");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn requests_that_come_together_are_answered_one_after_the_other() {
         get("/channels/a?last=1", "Connection: close\r\n"),
         get("/health", ""),
     ];
-    let answers = stage.connect().send(&together.concat()).to_end();
+    let answers = stage.connect().send(&together.concat()).rest();
     let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["201", "200", "204", "201", "200"], "{answers}");
     let page = |data: &str| format!("\"data\":\"{data}\"");
@@ -149,17 +149,17 @@ fn a_client_that_asks_for_leave_is_given_it_once() {
 #[test]
 fn http_1_0_has_no_chunks_and_ends_with_the_connection() {
     let stage = Stage::new("");
-    let answer = stage.connect().send("GET /health HTTP/1.0\r\n\r\n").to_end();
+    let answer = stage.connect().send("GET /health HTTP/1.0\r\n\r\n").rest();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
 
     let mut reader = stage.connect();
     let head = reader.send("GET /channels/a HTTP/1.0\r\nAccept: application/x-ndjson\r\n\r\n").until("\r\n\r\n");
     assert!(head.contains("connection: close") && !head.contains("chunked"), "{head}");
     assert!(reader.until("\n").starts_with("{\"channel\":\"a\",\"cursor\":"));
-    stage.connect().send("POST /channels/a HTTP/1.0\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi").to_end();
+    stage.connect().send("POST /channels/a HTTP/1.0\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi").rest();
     assert!(reader.until("\n").contains("\"data\":\"hi\""));
     stage.0.shutdown();
-    let last = reader.to_end();
+    let last = reader.rest();
     assert!(last.starts_with("{\"bye\":") && last.ends_with("}\n"), "{last}");
 }
 
@@ -169,7 +169,7 @@ fn a_client_that_says_no_more_still_gets_its_answer() {
     let mut client = stage.connect();
     client.send("POST /channels/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi");
     client.stream.shutdown(Shutdown::Write).expect("a socket");
-    assert!(client.to_end().starts_with("HTTP/1.1 201 "));
+    assert!(client.rest().starts_with("HTTP/1.1 201 "));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_ping_without_a_pong_ends_the_connection_with_its_reason() {
     client.send(&handshake("/channels/a")).until("\r\n\r\n");
     let reason = "no answer to a ping in time";
     // A ping without payload; then a close frame: its length, 4002 in two bytes, the reason.
-    assert_eq!(client.to_end(), format!("\u{89}\0\u{88}{}\u{0f}\u{a2}{reason}", char::from(2 + reason.len() as u8)));
+    assert_eq!(client.rest(), format!("\u{89}\0\u{88}{}\u{0f}\u{a2}{reason}", char::from(2 + reason.len() as u8)));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn one_connection_too_many_is_told_and_harms_no_other() {
     let stage = Stage::new("http.connections_max = 1");
     let mut first = stage.connect();
     first.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").until("}");
-    let refusal = stage.connect().to_end();
+    let refusal = stage.connect().rest();
     assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains("too-many-connections"), "{refusal}");
     assert!(first.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").until("}").contains("HTTP/1.1 200 "));
 }

@@ -3,6 +3,7 @@
 mod clock;
 pub mod config;
 mod connection;
+mod console;
 mod deadlines;
 mod descriptors;
 mod engine;
