@@ -7,6 +7,7 @@
 mod handshake;
 pub mod mutate;
 mod names;
+mod snapshot;
 mod websocket;
 
 /// A decoder's name, which is also its folder in the corpus, and what must hold for it.
@@ -16,6 +17,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("channel_name", names::channel_name),
     ("cursor_parse", names::cursor_parse),
+    ("snapshot_read", snapshot::snapshot_read),
     ("websocket_decode", websocket::websocket_decode),
     ("websocket_deflate", websocket::websocket_deflate),
     ("websocket_handshake", handshake::websocket_handshake),
