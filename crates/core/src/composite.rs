@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use bytes::BufMut;
+
 use crate::name::ChannelName;
 use crate::position::{Cursor, Position};
 
@@ -95,9 +97,18 @@ impl Composite {
 
     /// Tells where the channel of this index now stands. An index that is none of its channels changes nothing.
     pub fn advance(&mut self, index: usize, position: Position) {
+        self.write(index, |text| position.write_to(text));
+    }
+
+    /// Tells the cursor that the channel of this index was asked with, which may be none of ours.
+    pub fn ask(&mut self, index: usize, cursor: &Cursor) {
+        self.write(index, |text| text.put_slice(cursor.as_str().as_bytes()));
+    }
+
+    fn write(&mut self, index: usize, write: impl FnOnce(&mut &mut [u8])) {
         let Some(part) = self.parts.get_mut(index) else { return };
         let mut text = [0u8; PART_BYTES_MAX];
-        let len = write_part(part.tag, position, &mut text);
+        let len = write_part(part.tag, write, &mut text);
         let written = std::str::from_utf8(&text[..len]).expect("a part is ASCII");
         self.text.replace_range(part.start..part.start + part.len, written);
         let (before, start) = (part.len, part.start);
@@ -126,16 +137,15 @@ impl fmt::Display for Composite {
     }
 }
 
-/// `.`, the tag, `_`, an epoch of eleven characters, `-` and twenty digits.
-const PART_BYTES_MAX: usize = 1 + TAG_LEN + 1 + crate::position::EPOCH_LEN + 1 + 20;
+/// `.`, the tag, `_`, an epoch of at most 32 characters, `-` and twenty digits.
+const PART_BYTES_MAX: usize = 1 + TAG_LEN + 1 + 32 + 1 + 20;
 
-fn write_part(tag: Tag, position: Position, out: &mut [u8; PART_BYTES_MAX]) -> usize {
-    use bytes::BufMut as _;
+fn write_part(tag: Tag, write: impl FnOnce(&mut &mut [u8]), out: &mut [u8; PART_BYTES_MAX]) -> usize {
     let mut rest: &mut [u8] = out.as_mut_slice();
     rest.put_u8(b'.');
     rest.put_slice(&tag);
     rest.put_u8(b'_');
-    position.write_to(&mut rest);
+    write(&mut rest);
     let left = rest.len();
     PART_BYTES_MAX - left
 }

@@ -26,7 +26,10 @@ pub struct Directory {
     dormant: Dormant,
     limits: DirectoryLimits,
     rules: Rules,
-    retained_bytes: usize,
+    held_bytes: usize,
+    /// How many channels are only watched and were never published to. They are bounded by their subscribers.
+    bare: usize,
+    swept_ms: u64,
     closed: bool,
 }
 
@@ -106,7 +109,7 @@ impl Directory {
     /// An empty directory. The secret is random: who knows it can guess epochs.
     pub fn new(secret: [u8; 16], limits: DirectoryLimits, rules: Rules) -> Self {
         let dormant = Dormant { lives: vec![0; LIFE_COUNTERS], ..Dormant::default() };
-        Self { secret, channels: HashMap::new(), dormant, limits, rules, retained_bytes: 0, closed: false }
+        Self { secret, channels: HashMap::new(), dormant, limits, rules, held_bytes: 0, bare: 0, swept_ms: 0, closed: false }
     }
 
     /// Orders a publication.
@@ -123,15 +126,18 @@ impl Directory {
         if self.closed {
             return Err(PublishFault::GoingAway);
         }
-        if !self.channels.contains_key(name) {
+        if self.channels.get(name).is_none_or(Channel::is_bare) {
             self.make_room(now_ms)?;
+        }
+        if !self.channels.contains_key(name) {
             self.create(name, now_ms);
         }
         let channel = self.channels.get_mut(name).expect("it was there, or was just created");
+        self.bare -= usize::from(channel.is_bare());
         channel.used_ms = now_ms;
-        let before = channel.log.retained_bytes();
+        let before = channel.log.held_bytes();
         let appended = channel.log.append(draft, key, now_ms, &channel.limits);
-        self.retained_bytes = self.retained_bytes + channel.log.retained_bytes() - before;
+        self.held_bytes = self.held_bytes + channel.log.held_bytes() - before;
         Ok(match appended {
             Appended::New(publication) => Published { position: publication.position, announce: Some((publication, channel.watchers)) },
             Appended::Repeated(position) => Published { position, announce: None },
@@ -164,6 +170,16 @@ impl Directory {
         self.channels.get(name).map_or_else(|| self.bare(name).locate(start), |channel| channel.log.locate(start))
     }
 
+    /// Finds where a subscription begins and reads on from there, in one look, without creating anything.
+    pub fn read(&self, name: &ChannelName, start: &Start, limits: PageLimits) -> (Located, Page) {
+        let of = |log: &Log| {
+            let located = log.locate(start);
+            let page = log.page(located.cursor.offset, Offset::MAX, limits);
+            (located, page)
+        };
+        self.channels.get(name).map_or_else(|| of(&self.bare(name)), |channel| of(&channel.log))
+    }
+
     /// Reads history, without creating anything.
     pub fn page(&self, name: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
         match self.channels.get(name) {
@@ -174,12 +190,13 @@ impl Directory {
 
     /// Lets go of what is too old: publications, keys, and channels that nobody has used for a time.
     pub fn sweep(&mut self, now_ms: u64) {
+        self.swept_ms = now_ms;
         let unused_after_ms = self.limits.unused_after_ms;
         let mut unused = Vec::new();
         for (name, channel) in &mut self.channels {
-            let before = channel.log.retained_bytes();
+            let before = channel.log.held_bytes();
             channel.log.expire(now_ms, &channel.limits);
-            self.retained_bytes = self.retained_bytes + channel.log.retained_bytes() - before;
+            self.held_bytes = self.held_bytes + channel.log.held_bytes() - before;
             let idle = channel.log.is_bare() || channel.used_ms.saturating_add(unused_after_ms) <= now_ms;
             if channel.watchers == 0 && idle {
                 unused.push(name.clone());
@@ -190,16 +207,16 @@ impl Directory {
 
     /// Frees so many bytes of history, from the channels that hold the most.
     pub fn shed(&mut self, mut bytes: usize) {
-        let mut largest: Vec<_> = self.channels.values_mut().filter(|channel| channel.log.retained_bytes() > 0).collect();
-        largest.sort_by_key(|channel| std::cmp::Reverse(channel.log.retained_bytes()));
+        let mut largest: Vec<_> = self.channels.values_mut().filter(|channel| channel.log.held_bytes() > 0).collect();
+        largest.sort_by_key(|channel| std::cmp::Reverse(channel.log.held_bytes()));
         for channel in largest {
             if bytes == 0 {
                 break;
             }
-            let before = channel.log.retained_bytes();
+            let before = channel.log.held_bytes();
             channel.log.shed(bytes.min(before.div_ceil(2)));
-            let freed = before - channel.log.retained_bytes();
-            self.retained_bytes -= freed;
+            let freed = before - channel.log.held_bytes();
+            self.held_bytes -= freed;
             bytes = bytes.saturating_sub(freed);
         }
     }
@@ -250,7 +267,7 @@ impl Directory {
     /// Takes up a channel where it was, within the limits of today; of a channel too many, only epoch and head are kept.
     pub fn restore_channel(&mut self, state: ChannelState) -> Result<(), SnapshotFault> {
         let ChannelState { name, mut log, used_ms } = state;
-        if self.channels.len() >= self.limits.channels_max {
+        if self.channels.len() - self.bare >= self.limits.channels_max {
             return self.restore_dormant(&name, log.head());
         }
         if self.channels.contains_key(&name) || self.dormant.heads.contains_key(&name) {
@@ -258,8 +275,10 @@ impl Directory {
         }
         let limits = (self.rules)(&name);
         log.trim(&limits);
-        self.retained_bytes += log.retained_bytes();
-        self.channels.insert(name, Channel { log, limits, watchers: 0, used_ms });
+        self.held_bytes += log.held_bytes();
+        let channel = Channel { log, limits, watchers: 0, used_ms };
+        self.bare += usize::from(channel.is_bare());
+        self.channels.insert(name, channel);
         Ok(())
     }
 
@@ -268,16 +287,16 @@ impl Directory {
         (self.limits, self.rules) = (limits, rules);
         for (name, channel) in &mut self.channels {
             channel.limits = (self.rules)(name);
-            let before = channel.log.retained_bytes();
+            let before = channel.log.held_bytes();
             channel.log.trim(&channel.limits);
-            self.retained_bytes = self.retained_bytes + channel.log.retained_bytes() - before;
+            self.held_bytes = self.held_bytes + channel.log.held_bytes() - before;
         }
         self.dormant.forget(limits.forgotten_max);
     }
 
-    /// What all logs retain together.
-    pub fn retained_bytes(&self) -> usize {
-        self.retained_bytes
+    /// What all logs hold together.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// How many channels there are.
@@ -295,19 +314,27 @@ impl Directory {
         self.dormant.heads.len()
     }
 
+    /// How many channels were ever published to: those that `channels_max` bounds.
+    pub fn published(&self) -> usize {
+        self.channels.len() - self.bare
+    }
+
     fn make_room(&mut self, now_ms: u64) -> Result<(), PublishFault> {
         let max = self.limits.channels_max;
-        if self.channels.len() >= max {
+        // A sweep looks at every channel: one a second is enough for those who are refused.
+        if self.published() >= max && self.swept_ms.saturating_add(SWEEP_MS) <= now_ms {
             self.sweep(now_ms);
         }
-        if self.channels.len() >= max { Err(PublishFault::TooManyChannels { max }) } else { Ok(()) }
+        if self.published() >= max { Err(PublishFault::TooManyChannels { max }) } else { Ok(()) }
     }
 
     fn create(&mut self, name: &ChannelName, now_ms: u64) {
         let log = self.bare(name);
         self.dormant.heads.remove(name);
         let limits = (self.rules)(name);
-        self.channels.insert(name.clone(), Channel { log, limits, watchers: 0, used_ms: now_ms });
+        let channel = Channel { log, limits, watchers: 0, used_ms: now_ms };
+        self.bare += usize::from(channel.is_bare());
+        self.channels.insert(name.clone(), channel);
     }
 
     /// The log of a channel that has none: what is remembered of it, or the first life that it would have.
@@ -327,7 +354,8 @@ impl Directory {
 
     fn let_go(&mut self, name: &ChannelName) {
         let Some(channel) = self.channels.remove(name) else { return };
-        self.retained_bytes -= channel.log.retained_bytes();
+        self.held_bytes -= channel.log.held_bytes();
+        self.bare -= usize::from(channel.is_bare());
         let head = channel.log.head();
         if self.is_worth_remembering(name, head) {
             self.dormant.remember(name, head, self.limits.forgotten_max);
@@ -337,6 +365,13 @@ impl Directory {
     /// A first life without a publication would come out the same again: there is nothing to remember.
     fn is_worth_remembering(&self, name: &ChannelName, head: Position) -> bool {
         head.offset > 0 || head.epoch != self.first_epoch(name)
+    }
+}
+
+impl Channel {
+    /// Whether nothing was ever published in it: it is here for its watchers alone.
+    fn is_bare(&self) -> bool {
+        self.log.head().offset == 0
     }
 }
 
@@ -386,6 +421,7 @@ impl Dormant {
 
 /// How many counters of forgotten lives a directory has.
 pub(crate) const LIFE_COUNTERS: usize = 4096;
+const SWEEP_MS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -440,7 +476,7 @@ mod tests {
         let mut directory = directory(roomy());
         let head = publish(&mut directory, "a", 0);
         directory.sweep(100);
-        assert_eq!((directory.len(), directory.dormant(), directory.retained_bytes()), (0, 1, 0));
+        assert_eq!((directory.len(), directory.dormant(), directory.held_bytes()), (0, 1, 0));
         assert_eq!(gap(&directory, "a", head), None);
         assert_eq!(publish(&mut directory, "a", 200), Position::new(head.epoch, 2));
         assert_eq!(directory.dormant(), 0);
@@ -466,7 +502,7 @@ mod tests {
         publish(&mut directory, "a", 0);
         let refused = directory.publish(&name("b"), Draft::text("x"), None, 50);
         assert_eq!(refused.expect_err("full"), PublishFault::TooManyChannels { max: 1 });
-        publish(&mut directory, "b", 100);
+        publish(&mut directory, "b", 1100);
     }
 
     #[test]
@@ -476,9 +512,9 @@ mod tests {
         for _ in 0..100 {
             publish(&mut directory, "large", 0);
         }
-        let before = directory.retained_bytes();
+        let before = directory.held_bytes();
         directory.shed(before / 4);
-        assert!(directory.retained_bytes() <= before - before / 4);
+        assert!(directory.held_bytes() <= before - before / 4);
         let all = PageLimits { publications_max: 1000, bytes_max: usize::MAX };
         assert_eq!(directory.page(&name("small"), 0, Offset::MAX, all).publications.len(), 1);
     }

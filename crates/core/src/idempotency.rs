@@ -21,12 +21,17 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub struct Window {
     offsets: HashMap<IdempotencyKey, Offset>,
     by_age: VecDeque<(u64, IdempotencyKey)>,
+    bytes: usize,
 }
 
 impl IdempotencyKey {
     /// A key of a publisher that has not said who it is.
     pub fn anonymous(key: &str) -> Self {
         Self { publisher: "".into(), key: key.into() }
+    }
+
+    fn cost_bytes(&self) -> usize {
+        2 * (self.publisher.len() + self.key.len()) + KEY_OVERHEAD_BYTES
     }
 }
 
@@ -41,6 +46,7 @@ impl Window {
         if keys_max == 0 {
             return;
         }
+        self.bytes += key.cost_bytes();
         self.offsets.insert(key.clone(), offset);
         self.by_age.push_back((now_ms, key));
         self.trim(keys_max);
@@ -63,6 +69,7 @@ impl Window {
         if self.offsets.insert(key.clone(), offset).is_some() {
             return false;
         }
+        self.bytes += key.cost_bytes();
         self.by_age.push_back((at_ms, key));
         true
     }
@@ -74,6 +81,19 @@ impl Window {
         }
     }
 
+    /// Forgets the oldest until so many bytes are free, or nothing is remembered.
+    pub fn shed(&mut self, bytes: usize) {
+        let goal = self.bytes.saturating_sub(bytes);
+        while self.bytes > goal {
+            self.forget_oldest();
+        }
+    }
+
+    /// What is remembered, in bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.by_age.is_empty()
@@ -81,7 +101,11 @@ impl Window {
 
     fn forget_oldest(&mut self) {
         if let Some((_, key)) = self.by_age.pop_front() {
+            self.bytes -= key.cost_bytes();
             self.offsets.remove(&key);
         }
     }
 }
+
+/// What a remembered key costs beside its text, which is held twice.
+const KEY_OVERHEAD_BYTES: usize = 128;

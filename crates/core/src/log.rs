@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::idempotency::{IdempotencyKey, Window};
 use crate::limits::{ChannelLimits, PageLimits};
-use crate::position::{Epoch, Offset, Position};
+use crate::position::{Cursor, Epoch, Offset, Position};
 use crate::publication::{Draft, Publication};
 use crate::start::{Gap, GapReason, Start};
 
@@ -37,6 +37,14 @@ pub struct Located {
     pub cursor: Position,
     /// What must be said first, when the cursor asked for could not be honoured.
     pub gap: Option<Gap>,
+}
+
+impl Located {
+    /// The cursor to tell first. Where a gap follows it is the one asked with: whoever is cut off in between asks with it again, and
+    /// the gap is told again.
+    pub fn told(&self) -> Cursor {
+        self.gap.as_ref().map_or_else(|| self.cursor.into(), |gap| gap.asked.clone())
+    }
 }
 
 /// A stretch of history.
@@ -102,12 +110,13 @@ impl Log {
         }
     }
 
-    /// Lets the oldest go until so many bytes are free, or nothing is retained.
+    /// Lets the oldest publications go until so many bytes are free, and, if that is not enough, the oldest keys.
     pub fn shed(&mut self, bytes: usize) {
-        let goal = self.retained_bytes.saturating_sub(bytes);
-        while self.retained_bytes > goal {
+        let goal = self.held_bytes().saturating_sub(bytes);
+        while self.held_bytes() > goal && !self.retained.is_empty() {
             self.drop_oldest();
         }
+        self.window.shed(self.held_bytes().saturating_sub(goal));
     }
 
     /// The position of the newest publication.
@@ -125,9 +134,9 @@ impl Log {
         self.payload_bytes
     }
 
-    /// What is retained, with its overhead.
-    pub fn retained_bytes(&self) -> usize {
-        self.retained_bytes
+    /// What it holds in memory: the publications retained, with their overhead, and the idempotency keys.
+    pub fn held_bytes(&self) -> usize {
+        self.retained_bytes + self.window.bytes()
     }
 
     /// How many publications are retained.
@@ -235,7 +244,6 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Cursor;
 
     const ALL: PageLimits = PageLimits { publications_max: usize::MAX, bytes_max: usize::MAX };
 
@@ -270,7 +278,7 @@ mod tests {
         log.expire(13, &limits);
         assert_eq!(offsets(&log.page(0, Offset::MAX, ALL)), [4, 5]);
         log.expire(1000, &limits);
-        assert_eq!((log.floor().offset, log.retained_bytes()), (5, 0));
+        assert_eq!((log.floor().offset, log.held_bytes()), (5, 0));
     }
 
     #[test]

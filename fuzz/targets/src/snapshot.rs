@@ -17,7 +17,7 @@ pub(crate) fn snapshot_read(data: &[u8]) {
     let (directory, _, totals) = restore(&again, usize::MAX).expect("own snapshots are read");
     assert_eq!(directory.len() as u64, totals.channels);
     let (twice, _, again) = restore(&written(&directory, server), usize::MAX).expect("own snapshots are read");
-    assert_eq!((twice.retained_bytes(), again), (directory.retained_bytes(), totals));
+    assert_eq!((twice.held_bytes(), again), (directory.held_bytes(), totals));
 }
 
 /// Records, each after two bytes that tell its length. With one too many for what is there, the rest is one.

@@ -67,7 +67,8 @@ impl Forms {
         }
     }
 
-    /// The first record of a subscription: where it starts.
+    /// The first record of a subscription: where it starts. `composite` is told in place of `cursor`; before a gap it is the cursor
+    /// asked with, so that whoever is cut off in between is told the gap again.
     pub fn start(&self, format: Format, channel: &ChannelName, cursor: Position, composite: Option<&str>, out: &mut BytesMut) {
         match format {
             Format::Payload => (),

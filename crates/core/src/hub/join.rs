@@ -58,6 +58,7 @@ impl<S: Sink> Hub<S> {
             self.tapes_bytes -= gone.bytes();
             self.channels[gone.channel as usize].tapes.retain(|&key| key != tape);
         }
+        self.settle(tape);
     }
 
     /// Ends all subscriptions of a connection.

@@ -22,7 +22,13 @@ impl<S: Sink> Hub<S> {
     fn slowness(&self, key: SubscriberKey, history: &impl History, now_ms: u64) -> Option<Disconnect> {
         let subscriber = self.subscribers.get(key as usize)?;
         let stalled_ms = subscriber.outbox.as_ref().map_or(0, |outbox| now_ms.saturating_sub(outbox.progress_ms));
-        subscriber.subscriptions.iter().filter(|subscription| subscription.tape != FREE).find_map(|subscription| {
+        let followed = || subscriber.subscriptions.iter().filter(|subscription| subscription.tape != FREE);
+        let count = followed().count();
+        if count == 0 {
+            // An answer that is not taken: there is no channel to lag behind, only time.
+            return (stalled_ms > self.limits.stalled_ms_max).then_some(Disconnect::Slow { cursor: None });
+        }
+        followed().find_map(|subscription| {
             let tape = &self.tapes[subscription.tape as usize];
             let channel = &self.channels[tape.channel as usize];
             let sent = if subscription.place == super::subscriber::BEHIND { subscription.sent } else { tape.through };
@@ -36,7 +42,7 @@ impl<S: Sink> Hub<S> {
                 None => Lag { bytes: 0, age_ms: stalled_ms },
             };
             let slow = lag.bytes > channel.limits.lag_bytes_max || lag.age_ms > channel.limits.lag_age_max_ms;
-            slow.then(|| Disconnect::Slow { cursor: Some(Position::new(channel.head.epoch, sent)) })
+            slow.then(|| Disconnect::Slow { cursor: (count == 1).then(|| Position::new(channel.head.epoch, sent)) })
         })
     }
 }

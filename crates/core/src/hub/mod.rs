@@ -11,6 +11,8 @@ mod pump;
 mod segment;
 mod subscriber;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap};
@@ -81,6 +83,8 @@ pub struct HubLimits {
     pub tapes_bytes_max: usize,
     /// How many bytes of replies may wait for one client.
     pub outbox_bytes_max: usize,
+    /// How long a client without subscriptions may take nothing of what is for it.
+    pub stalled_ms_max: u64,
 }
 
 /// What the hub asks of its worker.

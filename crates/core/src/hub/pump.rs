@@ -64,6 +64,7 @@ impl<S: Sink> Hub<S> {
             let place = tape.live.len() as u32;
             tape.live.push(Member { subscriber: key, slot });
             self.subscribers[key as usize].subscriptions[slot as usize].place = place;
+            self.settle(subscription.tape);
             return Step::More;
         }
         let encoding = tape.encoding;
@@ -115,6 +116,7 @@ impl<S: Sink> Hub<S> {
         let outbox = outbox_of(subscriber, now_ms);
         outbox.progress_ms = if deliveries > 0 { now_ms } else { outbox.progress_ms };
         outbox.cut(rest);
+        self.rewind_composite(key, slot);
         self.block(key);
         Step::Stop
     }
@@ -123,7 +125,6 @@ impl<S: Sink> Hub<S> {
     fn tell_gap(&mut self, key: SubscriberKey, slot: Slot, gap: Gap, now_ms: u64) -> Step {
         let subscriber = &mut self.subscribers[key as usize];
         let subscription = &mut subscriber.subscriptions[slot as usize];
-        subscription.sent = gap.resumed.offset;
         let tape = &self.tapes[subscription.tape as usize];
         let name = &self.channels[tape.channel as usize].name;
         self.gaps.push(gap.reason);
@@ -133,9 +134,11 @@ impl<S: Sink> Hub<S> {
         let composite = subscriber.composite.as_deref().map(Composite::as_str);
         let mut record = bytes::BytesMut::new();
         if !self.encoder.gap(tape.encoding, name, &gap, composite, &mut record) {
+            // The cursor stays before the gap, so that nothing is sent past it, whatever comes before the close.
             self.events.push(HubEvent::Close(key, Disconnect::Gap { channel: name.clone(), gap }));
             return Step::Stop;
         }
+        subscription.sent = gap.resumed.offset;
         // A gap record is small and replaces what would have been far more: it is not held to the outbox's bound.
         if outbox_of(subscriber, now_ms).push(record.freeze(), usize::MAX).is_err() {
             return Step::Stop;

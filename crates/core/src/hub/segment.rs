@@ -10,6 +10,8 @@ pub(super) struct Segment {
     bytes: Bytes,
     ends: Box<[u32]>,
     first: Offset,
+    /// What it takes to keep it.
+    held_bytes: usize,
     /// When the segment was sealed.
     pub(super) sealed_ms: u64,
 }
@@ -50,9 +52,10 @@ impl SegmentBuilder {
 
     /// Closes the segment. The builder is empty again and keeps no large buffer.
     pub(super) fn seal(&mut self, now_ms: u64) -> Segment {
-        let ends = self.ends.as_slice().into();
+        let ends: Box<[u32]> = self.ends.as_slice().into();
         self.ends.clear();
-        Segment { bytes: std::mem::take(&mut self.bytes).freeze(), ends, first: self.first, sealed_ms: now_ms }
+        let held_bytes = self.bytes.capacity() + size_of_val(&*ends) + SEGMENT_OVERHEAD_BYTES;
+        Segment { bytes: std::mem::take(&mut self.bytes).freeze(), ends, first: self.first, held_bytes, sealed_ms: now_ms }
     }
 }
 
@@ -60,6 +63,12 @@ impl Segment {
     /// All frames.
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// What a tape that keeps it holds: its buffer with what is spare in it, where its frames end, and the fixed cost. A turn is often
+    /// one small frame, whose bytes are the least of it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// How many frames there are.
@@ -94,8 +103,22 @@ impl Segment {
             bytes: self.bytes.slice(from as usize..to as usize),
             ends: taken.iter().map(|end| end - from).collect(),
             first: self.first + skip as u64,
+            held_bytes: 0,
             sealed_ms: self.sealed_ms,
         }
+    }
+
+    /// This and those that follow it, as one.
+    pub(super) fn join<'a>(&'a self, following: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let all = || std::iter::once(self).chain(following.clone());
+        let mut bytes = BytesMut::with_capacity(all().map(|segment| segment.bytes.len()).sum());
+        let mut ends = Vec::with_capacity(all().map(|segment| segment.ends.len()).sum());
+        for segment in all() {
+            let start = bytes.len() as u32;
+            ends.extend(segment.ends.iter().map(|end| start + end));
+            bytes.extend_from_slice(&segment.bytes);
+        }
+        Self { bytes: bytes.freeze(), ends: ends.into(), first: self.first, held_bytes: 0, sealed_ms: self.sealed_ms }
     }
 
     /// What is left when only `written` bytes went out. The rest is a copy where that is small, so that it pins no tape.
@@ -110,6 +133,9 @@ impl Segment {
         Cut { through: self.first + whole as u64, whole, rest }
     }
 }
+
+/// A segment's record and the reference counts of its bytes.
+const SEGMENT_OVERHEAD_BYTES: usize = 128;
 
 const COPIED_REST_BYTES_MAX: usize = 16 << 10;
 
@@ -134,6 +160,14 @@ mod tests {
         assert_eq!(&segment.after(5, 3).bytes()[..], b"two");
         assert_eq!(&segment.after(6, 1).bytes()[..], b"three", "one frame comes whatever its size");
         assert_eq!(segment.after(5, 100).first(), 6);
+    }
+
+    #[test]
+    fn is_joined_with_those_that_follow() {
+        let whole = segment(&["one", "two", "three"]);
+        let (first, second) = (whole.after(4, 3), whole.after(5, 100));
+        let joined = first.join(std::iter::once(&second));
+        assert_eq!((joined.bytes(), &joined.ends, joined.first()), (whole.bytes(), &whole.ends, 5));
     }
 
     #[test]

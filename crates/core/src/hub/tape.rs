@@ -47,8 +47,11 @@ impl Tape {
     pub(super) fn seal(&mut self, now_ms: u64) -> Segment {
         let segment = self.laying.seal(now_ms);
         self.through = segment.last();
-        self.bytes += segment.bytes().len();
-        self.segments.push_back(segment.clone());
+        // Records of a connection's own are laid for each anew: there is nothing to keep.
+        if !self.encoding.own {
+            self.bytes += segment.held_bytes();
+            self.segments.push_back(segment.clone());
+        }
         segment
     }
 
@@ -62,14 +65,26 @@ impl Tape {
         }
     }
 
-    /// The frames after an offset, if the tape still holds the next one.
+    /// The frames after an offset, if the tape still holds the next one. Those of small turns are joined: one write costs more than
+    /// the copy does.
     pub(super) fn after(&self, offset: Offset, bytes_max: usize) -> Option<Segment> {
         let oldest = self.segments.front()?.first();
         if offset + 1 < oldest || offset >= self.through {
             return None;
         }
         let index = self.segments.partition_point(|segment| segment.last() <= offset);
-        Some(self.segments.get(index)?.after(offset, bytes_max))
+        let first = self.segments.get(index)?.after(offset, bytes_max);
+        let mut len = first.bytes().len();
+        let fits = |segment: &&Segment| {
+            len += segment.bytes().len();
+            len <= bytes_max
+        };
+        let more = self.segments.range(index + 1..).take_while(fits).count();
+        // A segment that is cut itself has no follower.
+        if more == 0 || first.last() < self.segments[index].last() {
+            return Some(first);
+        }
+        Some(first.join(self.segments.range(index + 1..=index + more)))
     }
 
     /// The segment sealed last.
@@ -77,9 +92,15 @@ impl Tape {
         self.segments.back()
     }
 
-    /// How many bytes it holds.
+    /// How many bytes it holds, with what keeping them takes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many turns it holds.
+    #[cfg(test)]
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
     }
 
     /// Gives up all frames, such as when the channel's continuity was lost.
@@ -90,7 +111,7 @@ impl Tape {
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.segments.pop_front() {
-            self.bytes -= oldest.bytes().len();
+            self.bytes -= oldest.held_bytes();
         }
     }
 }

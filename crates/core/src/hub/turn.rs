@@ -13,7 +13,7 @@ use super::{Hub, HubEvent, Sink, Slot, SubscriberKey, Tally, Written};
 use crate::composite::Composite;
 use crate::encoding::{Encoder, Encoding};
 use crate::name::ChannelName;
-use crate::position::Position;
+use crate::position::{Offset, Position};
 use crate::publication::Publication;
 
 /// A publication on its way from the engine to a worker. Announcements of a channel come in its order, without holes.
@@ -29,13 +29,16 @@ impl<S: Sink> Hub<S> {
     /// Delivers announcements. What they cause beyond writing is told by `take_events`.
     pub fn turn(&mut self, announcements: impl IntoIterator<Item = Announcement>, now_ms: u64) {
         announcements.into_iter().for_each(|announcement| self.lay(announcement));
-        let tapes = std::mem::take(&mut self.dirty_tapes);
+        let mut tapes = std::mem::take(&mut self.dirty_tapes);
         tapes.iter().for_each(|&tape| self.deliver(tape, now_ms));
         self.deliver_gathered(now_ms);
         tapes.iter().for_each(|&tape| self.settle(tape));
-        for channel in std::mem::take(&mut self.dirty_channels) {
-            self.finish_channel(channel);
-        }
+        let mut channels = std::mem::take(&mut self.dirty_channels);
+        channels.drain(..).for_each(|channel| self.finish_channel(channel));
+        // The lists go back, so that a turn allocates none.
+        tapes.clear();
+        self.dirty_tapes = tapes;
+        self.dirty_channels = channels;
     }
 
     fn lay(&mut self, Announcement { channel, publication }: Announcement) {
@@ -74,8 +77,9 @@ impl<S: Sink> Hub<S> {
     /// Seals a tape's turn and writes it. Who has several channels is gathered, to get all of theirs in one write.
     fn deliver(&mut self, tape_key: u32, now_ms: u64) {
         let tape = &mut self.tapes[tape_key as usize];
+        let held = tape.bytes();
         let segment = tape.seal(now_ms);
-        self.tapes_bytes += segment.bytes().len();
+        self.tapes_bytes += tape.bytes() - held;
         let Tape { encoding, channel, .. } = *tape;
         let mut live = std::mem::take(&mut tape.live);
         let mut kept = 0;
@@ -83,8 +87,7 @@ impl<S: Sink> Hub<S> {
         for place in 0..live.len() {
             let member = live[place];
             let still_live = if encoding.own {
-                let own = self.lay_own(member, channel, encoding, now_ms);
-                self.write_live(member, &own, now_ms, &mut taken)
+                self.deliver_own(member, channel, encoding, segment.first(), now_ms, &mut taken)
             } else if self.subscribers[member.subscriber as usize].subscriptions.len() > 1 {
                 self.gathered.push((member.subscriber, member.slot));
                 true
@@ -138,11 +141,31 @@ impl<S: Sink> Hub<S> {
         }
     }
 
-    /// The turn's frames for a connection whose records have something of their own.
-    fn lay_own(&mut self, member: Member, channel: u32, encoding: Encoding, now_ms: u64) -> Segment {
+    /// Lays and writes the turn's frames for a connection whose records have something of their own. Tells whether it is still live.
+    fn deliver_own(&mut self, member: Member, channel: u32, encoding: Encoding, first: Offset, now_ms: u64, taken: &mut Tally) -> bool {
+        let subscriber = &mut self.subscribers[member.subscriber as usize];
+        if !subscriber.is_clear() {
+            fall_behind(subscriber, member.slot, first - 1);
+            return false;
+        }
         let of = &self.channels[channel as usize];
-        let composite = self.subscribers[member.subscriber as usize].composite.as_deref_mut();
-        lay_own(&self.encoder, encoding, &of.name, composite.map(|composite| (composite, member.slot)), &of.arrived, now_ms)
+        let composite = subscriber.composite.as_deref_mut().map(|composite| (composite, member.slot));
+        let own = lay_own(&self.encoder, encoding, &of.name, composite, &of.arrived, now_ms);
+        let still_live = self.write_live(member, &own, now_ms, taken);
+        if !still_live {
+            self.rewind_composite(member.subscriber, member.slot);
+        }
+        still_live
+    }
+
+    /// Sets the channel's part of a composite cursor to what was sent: laying moved it past frames that the sink then did not take, and
+    /// the next record may be of another channel.
+    pub(super) fn rewind_composite(&mut self, key: SubscriberKey, slot: Slot) {
+        let subscriber = &mut self.subscribers[key as usize];
+        let Some(composite) = subscriber.composite.as_deref_mut() else { return };
+        let subscription = &subscriber.subscriptions[slot as usize];
+        let epoch = self.channels[self.tapes[subscription.tape as usize].channel as usize].head.epoch;
+        composite.advance(slot as usize, Position::new(epoch, subscription.sent));
     }
 
     fn deliver_gathered(&mut self, now_ms: u64) {
@@ -194,8 +217,8 @@ impl<S: Sink> Hub<S> {
         }
     }
 
-    /// Gives up frames that nobody needs any more.
-    fn settle(&mut self, tape_key: u32) {
+    /// Gives up frames that nobody needs any more. Who catches up last or leaves has it done too, so that a silent channel holds none.
+    pub(super) fn settle(&mut self, tape_key: u32) {
         let Some(tape) = self.tapes.get_mut(tape_key as usize) else { return };
         let held = tape.bytes();
         let over = self.tapes_bytes > self.limits.tapes_bytes_max;

@@ -8,15 +8,15 @@ use super::{Id, NativeFault, PingValue};
 use crate::format::json::write_position;
 use crate::json::{write_on_one_line, write_string};
 use crate::name::ChannelName;
-use crate::position::Position;
+use crate::position::{Cursor, Position};
 
-/// The answer to a subscribe: `{"id":1,"channel":…,"cursor":…}`.
-pub fn write_subscribed(id: Option<&Id>, channel: &ChannelName, cursor: Position, out: &mut BytesMut) {
+/// The answer to a subscribe: `{"id":1,"channel":…,"cursor":…}`. Where a gap follows, the cursor is the one asked with.
+pub fn write_subscribed(id: Option<&Id>, channel: &ChannelName, cursor: &Cursor, out: &mut BytesMut) {
     begin(id, out);
     name("channel", out);
     write_string(channel.as_str(), out);
     name("cursor", out);
-    write_position(cursor, out);
+    write_string(cursor.as_str(), out);
     out.put_u8(b'}');
 }
 

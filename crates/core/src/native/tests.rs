@@ -107,10 +107,13 @@ fn an_id_is_repeated_as_it_was_written() {
 fn answers_are_objects_on_one_line() {
     let position = Position::new(Epoch::from_bits(1), 43);
     assert_eq!(
-        said(|out| write_subscribed(id("1").as_ref(), &lobby(), position, out)),
+        said(|out| write_subscribed(id("1").as_ref(), &lobby(), &position.into(), out)),
         r#"{"id":1,"channel":"chat/lobby","cursor":"00000000001-43"}"#
     );
-    assert_eq!(said(|out| write_subscribed(None, &lobby(), position, out)), r#"{"channel":"chat/lobby","cursor":"00000000001-43"}"#);
+    assert_eq!(
+        said(|out| write_subscribed(None, &lobby(), &position.into(), out)),
+        r#"{"channel":"chat/lobby","cursor":"00000000001-43"}"#
+    );
     assert_eq!(said(|out| write_published(id("2").as_ref(), position, out)), r#"{"id":2,"position":"00000000001-43"}"#);
     assert_eq!(said(|out| write_done(None, out)), "{}");
     assert_eq!(said(|out| write_error(None, "a", "b\n", out)), r#"{"error":{"code":"a","message":"b\n"}}"#);

@@ -75,7 +75,7 @@ fn a_directory_goes_on_where_it_was() {
     let mut before = rich();
     let (mut after, totals) = read(&written(&before), 7, LIMITS).expect("whole");
     assert_eq!(totals, Totals { channels: 1, dormant: 2, publications: 3, payload_bytes: 11, keys: 2 });
-    assert_eq!((after.len(), after.dormant(), after.retained_bytes()), (1, 2, before.retained_bytes()));
+    assert_eq!((after.len(), after.dormant(), after.held_bytes()), (1, 2, before.held_bytes()));
     for channel in ["chat/lobby", "f1", "f2", "f3", "silent", "new"].map(name) {
         let page = |directory: &Directory| directory.page(&channel, 0, Offset::MAX, ALL).publications;
         assert_eq!(page(&after), page(&before), "{channel}");
@@ -85,7 +85,7 @@ fn a_directory_goes_on_where_it_was() {
         assert_eq!(located(&after, Start::After(Cursor::from(head.cursor))).gap, None, "{channel}");
     }
     for (key, repeated) in [("key-0", true), ("key-2", true), ("key-9", false)] {
-        let mut publish = |directory: &mut Directory| {
+        let publish = |directory: &mut Directory| {
             let key = Some(IdempotencyKey::anonymous(key));
             directory.publish(&name("chat/lobby"), Draft::text("again"), key, 1_000_102).expect("room")
         };
@@ -107,7 +107,7 @@ fn age_goes_on_by_the_clock_on_the_wall() {
 fn smaller_limits_hold_at_once() {
     let bytes = written(&rich());
     let (after, _) = read(&bytes, 4096, DirectoryLimits { channels_max: 0, forgotten_max: 5, ..LIMITS }).expect("whole");
-    assert_eq!((after.len(), after.dormant(), after.retained_bytes()), (0, 3, 0));
+    assert_eq!((after.len(), after.dormant(), after.held_bytes()), (0, 3, 0));
     let located = after.locate(&name("chat/lobby"), &Start::Earliest);
     assert_eq!(located.cursor, rich().locate(&name("chat/lobby"), &Start::Live).cursor);
 }

@@ -28,8 +28,8 @@ pub struct Engine {
 
 struct Shard {
     directory: Mutex<Directory>,
-    /// What its logs retain, readable without the lock.
-    retained_bytes: AtomicUsize,
+    /// What its logs hold, readable without the lock.
+    held_bytes: AtomicUsize,
 }
 
 /// The engine as one worker sees it.
@@ -51,7 +51,7 @@ impl Engine {
         let share = |max: usize| max.div_ceil(SHARDS);
         let limits = DirectoryLimits { channels_max: share(limits.channels_max), forgotten_max: share(limits.forgotten_max), ..limits };
         let shard =
-            |_| Shard { directory: Mutex::new(Directory::new(secret, limits, Arc::clone(&rules))), retained_bytes: AtomicUsize::new(0) };
+            |_| Shard { directory: Mutex::new(Directory::new(secret, limits, Arc::clone(&rules))), held_bytes: AtomicUsize::new(0) };
         let inboxes = (0..workers).map(|_| Inbox::default()).collect();
         Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new(), inboxes, clock, total_bytes_max }
     }
@@ -79,9 +79,9 @@ impl Engine {
         self.shard(name).lock().locate(name, start)
     }
 
-    /// Reads history.
-    pub fn page(&self, name: &ChannelName, after: Offset, limits: PageLimits) -> Page {
-        self.shard(name).lock().page(name, after, Offset::MAX, limits)
+    /// Finds where a subscription begins and reads on from there.
+    pub fn read(&self, name: &ChannelName, start: &Start, limits: PageLimits) -> (Located, Page) {
+        self.shard(name).lock().read(name, start, limits)
     }
 
     /// Lets go of what is too old. Call it every second or so.
@@ -93,9 +93,9 @@ impl Engine {
         }
     }
 
-    /// What all logs retain together.
-    pub fn retained_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.retained_bytes.load(Ordering::Relaxed)).sum()
+    /// What all logs hold together.
+    pub fn held_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.held_bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// How many channels there are.
@@ -115,12 +115,12 @@ impl Engine {
 
     /// Past the bound on the sum, the fullest shard gives up its oldest, a little more than need be, so that it is rare.
     fn shed(&self) {
-        let retained = self.retained_bytes();
+        let retained = self.held_bytes();
         if retained <= self.total_bytes_max {
             return;
         }
         let excess = retained - self.total_bytes_max + self.total_bytes_max / 64;
-        let fullest = self.shards.iter().max_by_key(|shard| shard.retained_bytes.load(Ordering::Relaxed));
+        let fullest = self.shards.iter().max_by_key(|shard| shard.held_bytes.load(Ordering::Relaxed));
         if let Some(shard) = fullest {
             let mut directory = shard.lock();
             directory.shed(excess);
@@ -140,7 +140,7 @@ impl Shard {
     }
 
     fn release(&self, directory: MutexGuard<'_, Directory>) {
-        self.retained_bytes.store(directory.retained_bytes(), Ordering::Relaxed);
+        self.held_bytes.store(directory.held_bytes(), Ordering::Relaxed);
     }
 }
 

@@ -356,9 +356,7 @@ fn options(resource: &Resource, request: &Request, exchange: &Exchange) -> Respo
 pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: &Option<&'static str>) -> Response {
     let response = response.header_opt("vary", *vary_origin);
     let Some(origin) = &exchange.origin else { return response };
-    response
-        .header("access-control-allow-origin", origin)
-        .header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after, preference-applied")
+    response.header("access-control-allow-origin", origin).header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }
 
 /// How long a connection that was told off may take to notice.

@@ -280,18 +280,9 @@ impl Worker {
         let mut left = PageLimits { publications_max: http.page_publications_max, bytes_max: http.page_bytes_max.as_usize() };
         let mut page = Page { publications: Vec::new(), gaps: Vec::new(), cursors: Vec::new(), more: false };
         for (channel, start) in channels.iter().zip(starts) {
-            let located = self.engine().locate(channel, start);
-            let read = self.engine().page(channel, located.cursor.offset, left);
-            let mut cursor = located.cursor;
-            let mut gap = located.gap;
-            // Between the two looks history may have moved on; what it lost is told like any other loss.
-            if read.floor.epoch != cursor.epoch || read.floor.offset > cursor.offset {
-                gap = Some(Gap { asked: cursor.into(), resumed: read.floor, reason: bongsu_core::GapReason::Trimmed });
-                cursor = read.floor;
-            }
-            if let Some(last) = read.publications.last() {
-                cursor = last.position;
-            }
+            let (located, read) = self.engine().read(channel, start, left);
+            let cursor = read.publications.last().map_or(located.cursor, |last| last.position);
+            let gap = located.gap;
             let bytes: usize = read.publications.iter().map(|publication| publication.draft.data.len()).sum();
             left.publications_max -= read.publications.len();
             left.bytes_max = left.bytes_max.saturating_sub(bytes);

@@ -5,11 +5,10 @@ use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::{ChannelKey, SubscriberKey};
 use bongsu_core::log::Located;
-use bongsu_core::{ChannelName, Start};
+use bongsu_core::{ChannelName, Composite, Start};
 use bytes::{Bytes, BytesMut};
 
 use super::http::{Exchange, with_origin};
-use super::poll::composite_of;
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::Response;
 use crate::http::negotiate::Wanted;
@@ -54,16 +53,20 @@ impl Worker {
         let joins: Vec<_> = channels.iter().zip(starts).map(|(channel, start)| self.join(channel, start)).collect();
         let encoder = self.hub.encoder().clone();
         encoder.preamble(encoding, &mut opening);
-        let cursors: Vec<_> = joins.iter().map(|(_, located)| located.cursor).collect();
-        let whole = composite.then(|| composite_of(channels, &cursors));
-        let whole_text = whole.as_ref().map(|composite| composite.as_str().to_owned());
-        for (channel, (_, located)) in channels.iter().zip(&joins) {
-            let text = whole_text.as_deref();
-            encoder.start(encoding, channel, located.cursor, text, &mut opening);
-            if let Some(gap) = &located.gap {
-                self.metrics.gap(gap.reason);
-                encoder.gap(encoding, channel, gap, text, &mut opening);
+        let mut whole = composite.then(|| Composite::new(channels));
+        if let Some(whole) = &mut whole {
+            joins.iter().enumerate().for_each(|(index, (_, located))| whole.ask(index, &located.told()));
+        }
+        for (index, (channel, (_, located))) in channels.iter().zip(&joins).enumerate() {
+            let told = located.told();
+            let text = whole.as_ref().map_or(told.as_str(), Composite::as_str);
+            encoder.start(encoding, channel, located.cursor, Some(text), &mut opening);
+            let Some(gap) = &located.gap else { continue };
+            self.metrics.gap(gap.reason);
+            if let Some(whole) = &mut whole {
+                whole.advance(index, gap.resumed);
             }
+            encoder.gap(encoding, channel, gap, whole.as_ref().map(Composite::as_str), &mut opening);
         }
         if let Some(composite) = whole {
             self.hub.set_composite(key, composite);

@@ -258,7 +258,7 @@ impl Worker {
             return frame(Framing::WebSocket, replies, |out| native::write_error(id, code, &message, out));
         }
         let (channel_key, located) = self.join(channel, start);
-        frame(Framing::WebSocket, replies, |out| native::write_subscribed(id, channel, located.cursor, out));
+        frame(Framing::WebSocket, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
         let encoding = Encoding::new(Format::Json, Framing::WebSocket);
         if let Some(gap) = &located.gap {
             self.metrics.gap(gap.reason);

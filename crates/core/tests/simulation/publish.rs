@@ -1,0 +1,134 @@
+//! What is done to the directory: publishing, sweeping and shedding, each held against the model.
+
+use std::sync::Arc;
+
+use bongsu_core::directory::PublishFault;
+use bongsu_core::hub::Announcement;
+use bongsu_core::idempotency::IdempotencyKey;
+use bongsu_core::limits::{ChannelLimits, PageLimits};
+use bongsu_core::{ContentType, Draft, Offset, Start};
+
+use crate::chance::Chance;
+use crate::model::Cause;
+use crate::world::World;
+
+impl World {
+    pub(crate) fn publish_some(&mut self) {
+        for _ in 0..self.chance.pick(&[1, 1, 1, 2, 4, 12]) {
+            self.publish_anything();
+        }
+    }
+
+    /// Publishes something of any kind to any channel.
+    pub(crate) fn publish_anything(&mut self) {
+        let channel = self.chance.below(self.model.channels.len());
+        self.published += 1;
+        let draft = random_draft(&mut self.chance, self.published);
+        let key = self.chance.percent(20).then(|| format!("key-{}", self.chance.below(6)));
+        self.publish(channel, draft, key.as_deref());
+    }
+
+    pub(crate) fn publish(&mut self, channel: usize, draft: Draft, key: Option<&str>) {
+        self.note("publish", channel);
+        let name = self.model.channels[channel].name.clone();
+        let bare = self.directory.borrow().locate(&name, &Start::Live).cursor.offset == 0;
+        let is_full = self.directory.borrow().published() >= self.directory_limits.channels_max;
+        let published = self.directory.borrow_mut().publish(&name, draft, key.map(IdempotencyKey::anonymous), self.now_ms);
+        let cause = if is_full { Cause::PublishToFull(channel) } else { Cause::Publish(channel) };
+        let published = match published {
+            Ok(published) => published,
+            Err(fault) => {
+                assert_eq!(fault, PublishFault::TooManyChannels { max: self.directory_limits.channels_max });
+                assert!(is_full && (bare || !self.is_watched(channel)), "a publish is refused only where there is no room");
+                return self.observe(cause);
+            }
+        };
+        let watched = self.is_watched(channel);
+        if let Some((publication, watchers)) = &published.announce {
+            self.model.channels[channel].append(publication, watched);
+            for (index, worker) in self.workers.iter_mut().enumerate() {
+                let watches = watchers & (1 << index) != 0;
+                assert_eq!(watches, worker.hub.channel(&name).is_some(), "announced to those who watch, and to nobody else");
+                if watches {
+                    worker.inbox.push_back(Announcement { channel: name.clone(), publication: Arc::clone(publication) });
+                }
+            }
+        }
+        self.observe(cause);
+        if let Some(key) = key {
+            self.model.channels[channel].keyed(key, published.position, published.announce.is_some(), self.now_ms);
+        }
+    }
+
+    /// Holds the directory against the model after something was done to it.
+    pub(crate) fn observe(&mut self, cause: Cause) {
+        let mut retained_bytes = 0;
+        for index in 0..self.model.channels.len() {
+            let watched = self.is_watched(index);
+            let channel = &mut self.model.channels[index];
+            let page = self.directory.borrow().page(&channel.name, Offset::MAX, 0, PageLimits { publications_max: 0, bytes_max: 0 });
+            channel.observe(page.floor, page.head, cause, index, watched, self.now_ms);
+            let bytes = channel.retained_bytes();
+            assert!(channel.retained().len() <= channel.limits.publications_max && bytes <= channel.limits.bytes_max, "history is bounded");
+            retained_bytes += bytes;
+        }
+        let directory = self.directory.borrow();
+        // The model does not count the keys, which are few and short.
+        let keys = directory.held_bytes().checked_sub(retained_bytes).expect("what is retained is held");
+        assert!(keys <= self.model.channels.len() * 4 * 200, "{keys} bytes of keys");
+        assert!(directory.dormant() <= self.directory_limits.forgotten_max, "what is remembered of the forgotten is bounded");
+    }
+
+    pub(crate) fn sweep_directory(&mut self) {
+        self.note("sweep the directory", 0);
+        self.now_ms += self.chance.pick(&[0, 100, 1000]);
+        self.directory.borrow_mut().sweep(self.now_ms);
+        self.observe(Cause::Sweep);
+    }
+
+    pub(crate) fn shed(&mut self) {
+        let before = self.directory.borrow().held_bytes();
+        let bytes = self.chance.between(0, before);
+        self.note("shed", bytes);
+        self.directory.borrow_mut().shed(bytes);
+        self.observe(Cause::Shed);
+        let freed = before - self.directory.borrow().held_bytes();
+        assert!(freed >= bytes.min(before / 2), "{freed} of {before} were freed, of {bytes} asked for");
+    }
+}
+
+/// Bounds of any size, most of them small.
+pub(crate) fn random_limits(chance: &mut Chance) -> ChannelLimits {
+    ChannelLimits {
+        publications_max: chance.pick(&[0, 1, 3, 10, 40, 10_000]),
+        bytes_max: chance.pick(&[300, 1000, 3000, 10_000, 1_000_000]),
+        age_max_ms: chance.pick(&[50, 500, 5000, 100_000]),
+        keys_max: chance.between(0, 4),
+        keys_age_max_ms: chance.pick(&[50, 500, 5000]),
+        lag_bytes_max: chance.pick(&[100, 1000, 1_000_000]),
+        lag_age_max_ms: chance.pick(&[100, 1000, 100_000]),
+    }
+}
+
+fn random_draft(chance: &mut Chance, number: usize) -> Draft {
+    let filler = "~".repeat(chance.pick(&[0, 0, 5, 30, 150, 400]));
+    match chance.below(7) {
+        0 => Draft {
+            data: format!("{{\"n\":{number},\n\"filler\":\"{filler}\"}}").into(),
+            content_type: ContentType::Json,
+            ..Draft::default()
+        },
+        1 => {
+            let data = [&[0xff, 0, b'\n'], number.to_string().as_bytes(), filler.as_bytes()].concat();
+            Draft { data: data.into(), content_type: ContentType::Octets, ..Draft::default() }
+        }
+        2 => Draft {
+            key: Some("a key".into()),
+            headers: [("a".into(), "b".into())].into(),
+            ..Draft::text(format!("{number}\r\n\n{filler}\r"))
+        },
+        3 => Draft::text(""),
+        4 => Draft { content_type: ContentType::Other("text/csv".into()), ..Draft::text(format!("{number},봉수\n\nid: 1\n")) },
+        _ => Draft::text(format!("{number} {filler}")),
+    }
+}
