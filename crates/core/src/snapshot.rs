@@ -55,6 +55,13 @@ pub struct ChannelState {
     pub(crate) used_ms: u64,
 }
 
+impl ChannelState {
+    /// The channel's name.
+    pub fn name(&self) -> &ChannelName {
+        &self.name
+    }
+}
+
 /// How much a snapshot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {

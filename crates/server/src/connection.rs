@@ -28,6 +28,8 @@ pub struct Connection {
     pub(crate) armed_ms: u64,
     /// Whether a part of a request's head is there, and the time for the rest runs.
     pub(crate) in_head: bool,
+    /// Whether it has not made a request yet.
+    pub(crate) is_new: bool,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -90,6 +92,7 @@ impl Connection {
             due_ms: u64::MAX,
             armed_ms: u64::MAX,
             in_head: false,
+            is_new: true,
             reader: None,
         }
     }

@@ -3,11 +3,13 @@
 mod clock;
 pub mod config;
 mod connection;
+pub mod data_dir;
 mod deadlines;
 mod descriptors;
 mod engine;
 mod http;
 mod link;
+mod listeners;
 pub mod metrics;
 pub mod serve;
 mod shared;

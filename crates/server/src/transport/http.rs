@@ -173,6 +173,7 @@ impl Worker {
     fn on_request(&mut self, key: SubscriberKey, request: Request) -> bool {
         if let Some(connection) = self.hub.sink(key) {
             connection.in_head = false;
+            connection.is_new = false;
         }
         let plan = match self.plan(&request) {
             Ok(plan) => plan,
