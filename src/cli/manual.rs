@@ -1,6 +1,6 @@
 //! `bongsu completions` and `bongsu man`: what shells and readers of manual pages need, made from the command line itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
@@ -45,27 +45,21 @@ impl Completions {
 impl Man {
     /// Does what was asked.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut command = Cli::command();
-        command.build();
+        let command = Cli::command().disable_help_subcommand(true);
         match self.into {
-            None => print(&page(&command)?),
-            Some(folder) => write_pages(&command, &folder),
+            None => print(&page(command)?),
+            Some(folder) => {
+                let unwritten = |error| Failure::new(Exit::Failure, format!("cannot write into {}: {error}", folder.display()));
+                clap_mangen::generate_to(command, &folder).map_err(unwritten)
+            }
         }
     }
 }
 
-fn page(command: &Command) -> Result<String, Failure> {
+fn page(command: Command) -> Result<String, Failure> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut text).map_err(|error| Failure::new(Exit::Failure, error))?;
+    clap_mangen::Man::new(command).render(&mut text).map_err(|error| Failure::new(Exit::Failure, error))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-fn write_pages(command: &Command, folder: &Path) -> Result<(), Failure> {
-    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-    let path = folder.join(format!("{name}.1"));
-    let unwritten = |error| Failure::new(Exit::Failure, format!("cannot write {}: {error}", path.display()));
-    std::fs::write(&path, page(&command.clone().name(name))?).map_err(unwritten)?;
-    command.get_subcommands().filter(|inner| inner.get_name() != "help").try_for_each(|inner| write_pages(inner, folder))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What systemd, or anything that follows its protocols, gives a service and wants to be told. Without it nothing happens here.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use listenfd::ListenFd;
 
@@ -30,7 +30,7 @@ fn send(path: &std::ffi::OsStr, state: &[u8]) -> std::io::Result<usize> {
     // A name that begins with @ is one of Linux's abstract sockets.
     #[cfg(target_os = "linux")]
     if let Some(name) = std::os::unix::ffi::OsStrExt::as_bytes(path).strip_prefix(b"@") {
-        let address = std::os::linux::net::SocketAddrExt::from_abstract_name(name)?;
+        let address = <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?;
         return socket.send_to_addr(state, &address);
     }
     socket.send_to(state, path)
