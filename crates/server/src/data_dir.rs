@@ -69,7 +69,7 @@ impl DataDir {
         let lock_path = path.join(LOCK);
         let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(io_fault("open", &lock_path))?;
-        let began = Instant::now();
+        let (began, mut told) = (Instant::now(), patience.is_zero());
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(Self { path, _lock: lock }),
@@ -77,6 +77,9 @@ impl DataDir {
                 Err(TryLockError::WouldBlock) if cancelled.load(Ordering::Relaxed) => return Err(DataDirFault::Cancelled { path }),
                 Err(TryLockError::WouldBlock) if began.elapsed() >= patience => return Err(DataDirFault::InUse { path }),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            }
+            if !std::mem::replace(&mut told, true) {
+                info!(data_dir = %path.display(), "waiting for another server to leave the data directory; stop it now");
             }
         }
     }

@@ -194,7 +194,7 @@ struct Told {
 
 fn listen(config: &Config, inherited: &[TcpListener], workers: usize) -> Result<Vec<Listeners>, ServeFault> {
     if let Some(first) = inherited.first() {
-        info!(http = %first.local_addr()?, sockets = inherited.len(), "listening at sockets that were handed over");
+        info!(http = %first.local_addr()?, sockets = inherited.len(), "sockets were handed over");
         return Ok(Listeners::adopt(inherited, workers)?);
     }
     let Listener::At(address) = config.listen.http else { return Ok(Vec::new()) };
