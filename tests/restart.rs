@@ -74,7 +74,7 @@ fn ask(address: SocketAddr, request: &str) -> std::io::Result<String> {
 #[test]
 fn a_key_that_was_given_a_position_keeps_it_over_a_restart() {
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let serve = ["serve", "--http", "127.0.0.1:0", "--data-dir", "data"];
+    let serve = ["serve", "--http", "127.0.0.1:0", "--tcp", "off", "--data-dir", "data"];
     let mut first = Server::start(folder.path(), &serve);
     let position = publish(first.address(), "k");
     assert_eq!(first.end("-TERM"), Some(0));
@@ -93,7 +93,7 @@ fn a_key_that_was_given_a_position_keeps_it_over_a_restart() {
 #[test]
 fn a_data_directory_has_one_server_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let serve = ["serve", "--http", "127.0.0.1:0", "--data-dir", "data"];
+    let serve = ["serve", "--http", "127.0.0.1:0", "--tcp", "off", "--data-dir", "data"];
     let mut server = Server::start(folder.path(), &serve);
     let second = bongsu(folder.path(), &serve).output().expect("the command starts");
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
@@ -106,7 +106,7 @@ fn a_reload_says_what_changed_and_what_could_not() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let write = |text: &str| std::fs::write(folder.path().join("bongsu.toml"), text).expect("written");
     write("[listen]\nhttp = \"127.0.0.1:0\"\n");
-    let mut server = Server::start(folder.path(), &["serve", "--workers", "1"]);
+    let mut server = Server::start(folder.path(), &["serve", "--tcp", "off", "--workers", "1"]);
     let is_admitted = |address| {
         let request = "GET /health HTTP/1.1\r\nhost: localhost\r\norigin: https://app.example\r\n\r\n";
         ask(address, request).expect("an answer").starts_with("HTTP/1.1 200")
@@ -163,7 +163,7 @@ fn serve_at(socket: &TcpListener, folder: &Path) -> Server {
     let mut command = Command::new("sh");
     // The socket comes as standard input and becomes descriptor 3, and the variables name the process that the shell becomes.
     command.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", "sh", env!("CARGO_BIN_EXE_bongsu")]);
-    command.args(["serve", "--data-dir", "data", "--workers", "2"]).current_dir(folder).stdin(Stdio::from(socket));
+    command.args(["serve", "--tcp", "off", "--data-dir", "data", "--workers", "2"]).current_dir(folder).stdin(Stdio::from(socket));
     let mut server = Server::spawn(command);
     server.listens();
     server
@@ -192,7 +192,7 @@ fn nobody_is_refused_while_servers_overlap() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let port = restart::free_port().expect("a free port");
     let http = format!("127.0.0.1:{port}");
-    let serve = ["serve", "--http", &http, "--overlap", "--data-dir", "data", "--workers", "2"];
+    let serve = ["serve", "--http", &http, "--overlap", "--tcp", "off", "--data-dir", "data", "--workers", "2"];
     let mut first = Server::start(folder.path(), &serve);
     let address: SocketAddr = http.parse().expect("an address");
     let position = publish(address, "k");

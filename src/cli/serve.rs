@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bongsu_server::config::{Change, Config, ConfigFault, Flag, LogFormat, Sources};
 use bongsu_server::data_dir::DataDirFault;
@@ -27,13 +28,23 @@ use super::{say, systemd};
 /// back. With --data-dir, the next server then goes on where this one ended, and nobody misses anything. A second signal leaves out
 /// the goodbyes. SIGHUP has the configuration read again, and the log say what changed.
 ///
-/// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http.
+/// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them
+/// tcp, of --tcp.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Serve {
     /// Where to listen for HTTP and WebSocket, or `off`; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS|off")]
     http: Option<String>,
+    /// Where to listen for the native protocol over TCP, a JSON object a line, or `off` [default: 127.0.0.1:7070 if free]
+    #[arg(long, value_name = "ADDRESS|off")]
+    tcp: Option<String>,
+    /// UDP, which this version does not have yet: only `off` is taken.
+    #[arg(long, value_name = "off", value_parser = only_off)]
+    udp: Option<String>,
+    /// STOMP over TCP, which this version does not have yet: only `off` is taken.
+    #[arg(long, value_name = "off", value_parser = only_off)]
+    stomp: Option<String>,
     /// Write the addresses to this file, as JSON, once all listeners are ready.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
@@ -70,19 +81,19 @@ impl Serve {
         let config = Config::load(&sources).map_err(usage)?;
         let log = log::start(&config.log)?;
         // Before there are threads: the variables that tell of the sockets are taken away.
-        let inherited = systemd::inherited_sockets()?;
+        let starting = systemd::inherited_sockets()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failure)?;
-        let ended = runtime.block_on(self.serve(config, inherited, &log));
+        let ended = runtime.block_on(self.serve(config, starting, &log));
         // After a second signal the server may still hold a thread; it is not waited for.
         runtime.shutdown_background();
         ended
     }
 
-    async fn serve(&self, config: Config, inherited: Vec<TcpListener>, log: &LogHandle) -> Result<(), Failure> {
+    async fn serve(&self, config: Config, starting: Starting, log: &LogHandle) -> Result<(), Failure> {
         // Before anyone can learn that we run, so that no signal finds us unprepared.
         let mut signals = Signals::listen().map_err(failure)?;
         let (echo, banner_wanted) = (config.echo.enabled, config.log.format == LogFormat::Text);
-        let Some(server) = start(config, inherited, &mut signals).await? else { return Ok(()) };
+        let Some(server) = start(config, starting, &mut signals).await? else { return Ok(()) };
         let addresses = server.addresses();
         if let Some(path) = &self.ports_file
             && let Err(error) = write_ports_file(path, &addresses)
@@ -93,7 +104,7 @@ impl Serve {
         if banner_wanted {
             say(&banner(&addresses, echo));
         }
-        info!(http = addresses.http.map(tracing::field::display), "listening");
+        info!(http = addresses.http.map(tracing::field::display), tcp = addresses.tcp.map(tracing::field::display), "listening");
         systemd::notify("READY=1");
         self.until_ended(server, &mut signals, log).await
     }
@@ -102,19 +113,21 @@ impl Serve {
     async fn until_ended(&self, server: Arc<Server>, signals: &mut Signals, log: &LogHandle) -> Result<(), Failure> {
         let joined = Arc::clone(&server);
         let mut ended = tokio::task::spawn_blocking(move || joined.join());
-        let mut leaving = false;
+        let mut first: Option<Instant> = None;
         loop {
             tokio::select! {
                 ended = &mut ended => return ended.map_err(failure)?.map_err(cannot_serve),
-                signal = signals.next() => match signal {
-                    HANGUP => self.reload(&server, log),
-                    signal if !leaving => {
-                        leaving = true;
+                signal = signals.next() => match first {
+                    _ if signal == HANGUP => self.reload(&server, log),
+                    None => {
                         info!(signal, "stopping: telling every client goodbye");
                         systemd::notify("STOPPING=1");
                         server.shutdown();
+                        first = Some(Instant::now());
                     }
-                    signal => {
+                    // One that is sent to the process and to its group, as `timeout` does, comes twice and means once.
+                    Some(first) if first.elapsed() < ONE_SIGNAL => (),
+                    Some(_) => {
                         warn!(signal, "stopping at once");
                         server.abandon().map_err(cannot_serve)?;
                         return Err(Failure::new(Exit::Failure, "stopped before every client was told goodbye"));
@@ -154,6 +167,7 @@ impl Serve {
         let flag = |name: &str, key: &str, value: &str| Flag { name: name.to_owned(), key: key.to_owned(), value: value.to_owned() };
         let own = [
             ("--http", "listen.http", self.http.as_deref()),
+            ("--tcp", "listen.tcp", self.tcp.as_deref()),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
             ("--workers", "workers", self.workers.as_deref()),
@@ -167,8 +181,7 @@ impl Serve {
 }
 
 /// Starts the server; none if a signal ended the start, which can be waiting for another server to leave the data directory.
-async fn start(config: Config, inherited: Vec<TcpListener>, signals: &mut Signals) -> Result<Option<Arc<Server>>, Failure> {
-    let starting = Starting { inherited, cancelled: Arc::default() };
+async fn start(config: Config, starting: Starting, signals: &mut Signals) -> Result<Option<Arc<Server>>, Failure> {
     let cancelled = Arc::clone(&starting.cancelled);
     if !config.listen.overlap || config.data_dir.is_empty() {
         return Server::start_with(config, starting).map(|server| Some(Arc::new(server))).map_err(cannot_serve);
@@ -221,6 +234,14 @@ impl Signals {
 
 const HANGUP: &str = "SIGHUP";
 
+/// Signals within so long count as one.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
+
+/// For a listener that is still to come, so that a script written for later versions runs with this one.
+fn only_off(text: &str) -> Result<String, String> {
+    if text == "off" { Ok(text.to_owned()) } else { Err("this version does not have this listener yet; say off".to_owned()) }
+}
+
 fn parse_set(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in history.publications_max=100")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
@@ -229,8 +250,10 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    if let Some(http) = addresses.http {
-        ports.insert("http".to_owned(), http.to_string().into());
+    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp)] {
+        if let Some(address) = address {
+            ports.insert(name.to_owned(), address.to_string().into());
+        }
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
@@ -255,6 +278,9 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
          \x20 curl -H 'Content-Type: text/plain' -d 'hello' {url}/channels/chat/lobby\n\
          \n"
     );
+    if let Some(tcp) = addresses.tcp.map(reachable) {
+        _ = writeln!(text, "TCP is open too: nc {} {}, then {{\"subscribe\":\"chat/lobby\",\"id\":1}}", tcp.ip(), tcp.port());
+    }
     if echo {
         _ = writeln!(text, "/echo is open: a WebSocket there sends back whatever it gets.");
     }
@@ -311,7 +337,7 @@ mod tests {
 
     #[test]
     fn the_banner_says_what_to_try_and_who_else_can() {
-        let at = |address: &str| Addresses { http: Some(address.parse().expect("an address")) };
+        let at = |address: &str| Addresses { http: Some(address.parse().expect("an address")), ..Addresses::default() };
         let usual = banner(&at("127.0.0.1:8080"), false);
         assert!(usual.contains("  bongsu subscribe chat/lobby\n") && usual.contains("to this machine only:"), "{usual}");
         let open = banner(&at("0.0.0.0:9000"), true);

@@ -42,7 +42,7 @@ impl Server {
     /// Waits until it listens.
     pub fn listens(&mut self) {
         let line = self.says("listening http=");
-        let address = line.split("http=").nth(1).expect("an address").trim();
+        let address = line.split("http=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
         self.address = Some(address.parse().expect("an address"));
     }
 

@@ -11,6 +11,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
 use crate::transport::http::{Exchange, Plan};
 use crate::transport::stream::Streaming;
+use crate::transport::tcp::Lines;
 use crate::transport::websocket::WebSocketPhase;
 
 /// A connection that a worker owns.
@@ -30,6 +31,8 @@ pub struct Connection {
     pub(crate) in_head: bool,
     /// Whether it has not made a request yet.
     pub(crate) is_new: bool,
+    /// Whether the peer sends no more but still receives.
+    pub(crate) half_closed: bool,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -46,6 +49,8 @@ pub(crate) enum Phase {
     Streaming(Box<Streaming>),
     /// A WebSocket.
     WebSocket(Box<WebSocketPhase>),
+    /// Lines over TCP.
+    Lines(Box<Lines>),
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
     Closing(CloseReason),
 }
@@ -93,6 +98,7 @@ impl Connection {
             armed_ms: u64::MAX,
             in_head: false,
             is_new: true,
+            half_closed: false,
             reader: None,
         }
     }

@@ -12,16 +12,16 @@ use bongsu_core::encoding::Encoder;
 use bongsu_core::format::Forms;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Change, Config, Listener};
 use crate::data_dir::{DataDir, DataDirFault};
 use crate::deadlines::TICK_MS;
-use crate::listeners::Listeners;
+use crate::listeners::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::shared::{Shared, directory_limits, engine_of, rules_of};
-use crate::worker::{Worker, WorkerRef};
+use crate::worker::{Door, Worker, WorkerRef};
 
 /// A running server.
 pub struct Server {
@@ -36,8 +36,10 @@ pub struct Server {
 /// What a start is given beside its configuration.
 #[derive(Debug, Default)]
 pub struct Starting {
-    /// Listening sockets that were handed over: they take the place of `listen.http`.
-    pub inherited: Vec<TcpListener>,
+    /// Listening sockets that were handed over: they take the place of `listen.http` …
+    pub http: Vec<TcpListener>,
+    /// … and of `listen.tcp`.
+    pub tcp: Vec<TcpListener>,
     /// Set by whoever no longer wants the server, while it waits for another to leave the data directory.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -56,6 +58,8 @@ pub struct Reloaded {
 pub struct Addresses {
     /// HTTP and WebSocket.
     pub http: Option<SocketAddr>,
+    /// The native protocol over TCP.
+    pub tcp: Option<SocketAddr>,
 }
 
 /// Why a server could not start, or ended by itself.
@@ -96,8 +100,10 @@ impl Server {
             workers => workers,
         };
         // Who connects from here on waits until the workers run, perhaps for what another server still has to write down.
-        let listeners = listen(&config, &starting.inherited, workers)?;
-        let http = listeners.first().map(Listeners::address).transpose()?.flatten();
+        let mut listeners = Vec::from_iter((0..workers).map(|_| Listeners::default()));
+        let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
+        let http = open(Door::Http, config.listen.http, &starting.http)?;
+        let addresses = Addresses { http, tcp: open(Door::Tcp, config.listen.tcp, &starting.tcp)? };
         let data = open_data_dir(&config, &starting.cancelled)?;
         let clock = Clock::start();
         let build = |secret| engine_of(&config, secret, workers, clock);
@@ -106,9 +112,9 @@ impl Server {
             None => build(rand::random()),
         });
         let metrics = Arc::new(Metrics::new(workers));
-        let shared = Arc::new(Shared::new(config, http, engine, metrics, workers));
+        let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers));
         let server = Self {
-            addresses: Addresses { http },
+            addresses,
             stop: watch::channel(false).0,
             shared: watch::channel(shared).0,
             threads: Mutex::default(),
@@ -192,17 +198,29 @@ struct Told {
     shared: watch::Receiver<Arc<Shared>>,
 }
 
-fn listen(config: &Config, inherited: &[TcpListener], workers: usize) -> Result<Vec<Listeners>, ServeFault> {
-    if let Some(first) = inherited.first() {
-        info!(http = %first.local_addr()?, sockets = inherited.len(), "sockets were handed over");
-        return Ok(Listeners::adopt(inherited, workers)?);
+/// Gives every worker its listeners of one kind, handed over or bound here. Tells where they listen.
+fn listen(
+    workers: &mut [Listeners],
+    door: Door,
+    listener: Listener,
+    handed_over: &[TcpListener],
+    config: &Config,
+) -> Result<Option<SocketAddr>, ServeFault> {
+    if let Some(first) = handed_over.first() {
+        let address = first.local_addr()?;
+        info!(listener = door.name(), %address, sockets = handed_over.len(), "sockets were handed over");
+        listeners::adopt(workers, door, handed_over)?;
+        return Ok(Some(address));
     }
-    let Listener::At(address) = config.listen.http else { return Ok(Vec::new()) };
-    Listeners::bind(address, workers, config.listen.overlap).map_err(|source| ServeFault::CannotListen {
-        listener: "http",
-        address,
-        source,
-    })
+    let Some(address) = listener.address() else { return Ok(None) };
+    match listeners::bind(workers, door, address, config.listen.overlap) {
+        Ok(address) => Ok(Some(address)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && matches!(listener, Listener::IfFree(_)) => {
+            warn!(listener = door.name(), %address, "another program holds the address; going on without this listener");
+            Ok(None)
+        }
+        Err(source) => Err(ServeFault::CannotListen { listener: door.name(), address, source }),
+    }
 }
 
 fn open_data_dir(config: &Config, cancelled: &AtomicBool) -> Result<Option<DataDir>, DataDirFault> {

@@ -20,7 +20,7 @@ impl ServerProcess {
         let ports = plan.data_dir.with_extension("ports.json");
         _ = std::fs::remove_file(&ports);
         let mut command = Command::new(&plan.binary);
-        command.args(["serve", "--http", &format!("127.0.0.1:{port}")]);
+        command.args(["serve", "--http", &format!("127.0.0.1:{port}"), "--tcp", "off"]);
         command.arg("--data-dir").arg(&plan.data_dir).arg("--ports-file").arg(&ports).args(&plan.arguments);
         let mut server = Self { child: command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()? };
         let began = Instant::now();

@@ -191,7 +191,7 @@ impl Worker {
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
         match &mut websocket.speaks {
             Speaks::Echo => write_frame(replies, opcode, &data),
-            Speaks::Native(_) => self.on_native(key, &data, replies),
+            Speaks::Native(_) => self.on_native(key, Framing::WebSocket, &data, replies),
             Speaks::Plain(channel) => {
                 let channel = channel.clone();
                 let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
@@ -216,21 +216,23 @@ impl Worker {
         self.finish(key, last, CloseReason::Client, CLOSED_LINGER_MS);
     }
 
-    fn on_native(&mut self, key: SubscriberKey, data: &[u8], replies: &mut BytesMut) {
+    /// Acts on a native command, whatever carried it.
+    pub(crate) fn on_native(&mut self, key: SubscriberKey, framing: Framing, data: &[u8], replies: &mut BytesMut) {
         let command = native::decode(data, &self.shared.native_limits);
+        let kind = if framing == Framing::Raw { TransportKind::Tcp } else { TransportKind::Native };
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
                 let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let mut answer = BytesMut::new();
-                self.publish_native(TransportKind::Native, Publish { channel, draft, idempotency_key, id }, &mut answer);
-                frame(Framing::WebSocket, replies, |out| out.extend_from_slice(&answer));
+                self.publish_native(kind, Publish { channel, draft, idempotency_key, id }, &mut answer);
+                say(framing, replies, |out| out.extend_from_slice(&answer));
             }
-            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, &channel, &start, id.as_ref(), replies),
-            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, &channel, id.as_ref(), replies),
-            Ok(Command::Ping(value)) => frame(Framing::WebSocket, replies, |out| native::write_pong(&value, out)),
+            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, framing, &channel, &start, id.as_ref(), replies),
+            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, framing, &channel, id.as_ref(), replies),
+            Ok(Command::Ping(value)) => say(framing, replies, |out| native::write_pong(&value, out)),
             Err(fault) => {
                 self.metrics.fault(fault.kind.code());
-                frame(Framing::WebSocket, replies, |out| native::write_fault(&fault, out));
+                say(framing, replies, |out| native::write_fault(&fault, out));
             }
         }
     }
@@ -238,12 +240,14 @@ impl Worker {
     fn subscribe_native(
         &mut self,
         key: SubscriberKey,
+        framing: Framing,
         channel: &ChannelName,
         start: &Start,
         id: Option<&native::Id>,
         replies: &mut BytesMut,
     ) {
-        let max = self.shared.config.websocket.subscriptions_max;
+        let config = &self.shared.config;
+        let max = if framing == Framing::Raw { config.tcp.subscriptions_max } else { config.websocket.subscriptions_max };
         let refusal = match self.followed(key) {
             Some(followed) if followed.iter().any(|followed| followed.name == *channel) => Some((
                 "already-subscribed",
@@ -257,11 +261,11 @@ impl Worker {
         };
         if let Some((code, message)) = refusal {
             self.metrics.fault(code);
-            return frame(Framing::WebSocket, replies, |out| native::write_error(id, code, &message, out));
+            return say(framing, replies, |out| native::write_error(id, code, &message, out));
         }
         let (channel_key, located) = self.join(channel, start);
-        frame(Framing::WebSocket, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
-        let encoding = Encoding::new(Format::Json, Framing::WebSocket);
+        say(framing, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
+        let encoding = Encoding::new(Format::Json, framing);
         if let Some(gap) = &located.gap {
             self.metrics.gap(gap.reason);
             self.hub.encoder().gap(encoding, channel, gap, None, replies);
@@ -275,21 +279,29 @@ impl Worker {
         self.pump(key);
     }
 
-    fn unsubscribe_native(&mut self, key: SubscriberKey, channel: &ChannelName, id: Option<&native::Id>, replies: &mut BytesMut) {
+    fn unsubscribe_native(
+        &mut self,
+        key: SubscriberKey,
+        framing: Framing,
+        channel: &ChannelName,
+        id: Option<&native::Id>,
+        replies: &mut BytesMut,
+    ) {
         let place = self.followed(key).and_then(|followed| followed.iter().position(|followed| followed.name == *channel));
         let Some(place) = place else {
             self.metrics.fault("not-subscribed");
             let message = format!("{channel} is not followed on this connection");
-            return frame(Framing::WebSocket, replies, |out| native::write_error(id, "not-subscribed", &message, out));
+            return say(framing, replies, |out| native::write_error(id, "not-subscribed", &message, out));
         };
         if let Some(Followed { slot, .. }) = self.followed(key).map(|followed| followed.swap_remove(place)) {
             self.hub.unsubscribe(key, slot);
         }
-        frame(Framing::WebSocket, replies, |out| native::write_done(id, out));
+        say(framing, replies, |out| native::write_done(id, out));
     }
 
     fn followed(&mut self, key: SubscriberKey) -> Option<&mut Vec<Followed>> {
         match self.hub.sink(key) {
+            Some(Connection { phase: Phase::Lines(lines), .. }) => Some(&mut lines.followed),
             Some(Connection { phase: Phase::WebSocket(websocket), .. }) => match &mut websocket.speaks {
                 Speaks::Native(followed) => Some(followed),
                 Speaks::Plain(_) | Speaks::Echo => None,
@@ -298,7 +310,7 @@ impl Worker {
         }
     }
 
-    fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
+    pub(crate) fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
         if !replies.is_empty() {
             self.send(key, replies.split().freeze());
         }
@@ -334,6 +346,14 @@ impl Worker {
         write_close(&mut last, goodbye.code, &goodbye.reason);
         last.freeze()
     }
+}
+
+/// Writes an answer as its transport frames it: a message, or a line.
+fn say(framing: Framing, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    frame(framing, out, |out| {
+        write(out);
+        out.extend_from_slice(b"\n");
+    });
 }
 
 /// The subprotocol of the native protocol.
