@@ -18,6 +18,8 @@ struct Tool {
 pub(crate) const CURL: &str = "curl";
 /// What a person at a raw socket needs. Only OpenBSD's can end its own half of a connection.
 pub(crate) const NC: &str = "nc";
+/// What loads HTTP/2 beside curl.
+pub(crate) const H2LOAD: &str = "h2load";
 /// What the browser's suite needs.
 pub(crate) const CHROMIUM: &str = "chromium";
 /// What the Python suites need.
@@ -28,6 +30,7 @@ pub(crate) const NODE: &str = "node";
 const TOOLS: &[Tool] = &[
     Tool { name: CURL, packages: &["curl"], is_there: || succeeds(&mut command("curl", ["--version"])) },
     Tool { name: NC, packages: &["netcat-openbsd"], is_there: || succeeds(&mut command("sh", ["-c", "nc -h 2>&1 | grep -q OpenBSD"])) },
+    Tool { name: H2LOAD, packages: &["nghttp2-client"], is_there: || succeeds(&mut command("h2load", ["--version"])) },
     Tool { name: CHROMIUM, packages: &["chromium"], is_there: || chromium().is_some() },
     Tool { name: PYTHON, packages: &["python3", "python3-venv"], is_there: has_python },
     Tool { name: NODE, packages: &["nodejs", "npm"], is_there: has_node },
@@ -57,7 +60,7 @@ pub(crate) fn tools(names: &[&str]) -> Result<(), String> {
 pub(crate) fn python_packages() -> Result<(), String> {
     let requirements = repository().join("conformance/python/requirements.txt");
     let stamp = venv().join("installed.txt");
-    if same(&requirements, &stamp) && succeeds(&mut command(python(), ["-c", "import pytest, websockets"])) {
+    if same(&requirements, &stamp) && succeeds(&mut command(python(), ["-c", "import pytest, websockets, h2"])) {
         println!("all there: {}", venv().display());
         return Ok(());
     }

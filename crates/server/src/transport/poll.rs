@@ -16,7 +16,7 @@ use super::start::Query;
 use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
-use crate::http::{Problem, Request, Response};
+use crate::http::{Problem, Request, Response, Version};
 use crate::metrics::{Route, TransportKind};
 use crate::worker::Worker;
 
@@ -33,6 +33,22 @@ struct Framing<'a> {
     channels: &'a [ChannelName],
     composite: bool,
     wait_query: Option<u64>,
+}
+
+/// An answer to all who waited on a channel in the same way.
+struct SharedAnswer {
+    wait_query: Option<u64>,
+    response: Response,
+    /// The answer as it leaves over HTTP/1.1.
+    bytes: Bytes,
+    count: u64,
+}
+
+impl SharedAnswer {
+    fn new(wait_query: Option<u64>, response: Response, publications: usize, vary_origin: &Option<&'static str>) -> Self {
+        let bytes = with_origin(response.clone(), &Exchange::usual(), vary_origin).into_bytes(false, true);
+        Self { wait_query, response, bytes, count: publications as u64 }
+    }
 }
 
 impl Worker {
@@ -84,7 +100,7 @@ impl Worker {
         let query = Query::read(request)?;
         // One channel is read by its own plain cursor, however it was named.
         let composite = several && channels.len() > 1;
-        if request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+        if request.asks_websocket() {
             let starts = query.starts(channels, composite, &Start::Live)?;
             return self.upgrade_channel(key, exchange, request, channels, &starts);
         }
@@ -160,7 +176,7 @@ impl Worker {
 
     /// Something came for those who waited on a channel: they had the same cursor, so mostly they get the same bytes.
     pub(crate) fn arrived(&mut self, channel: &ChannelName, from: Position, publications: &[Arc<Publication>], waiters: &[SubscriberKey]) {
-        let mut shared_answers: Vec<(Option<u64>, Bytes, u64)> = Vec::new();
+        let mut shared_answers: Vec<SharedAnswer> = Vec::new();
         for &key in waiters {
             let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key) else { continue };
             let usual = waiting.channels.len() == 1 && waiting.exchange.is_usual() && self.leaving.is_none();
@@ -169,22 +185,29 @@ impl Worker {
                 continue;
             }
             let wait_query = waiting.wait_query;
-            let answer = match shared_answers.iter().find(|(known, ..)| *known == wait_query) {
-                Some((_, bytes, count)) => (bytes.clone(), *count),
-                None => {
-                    let page = self.page_of(channel, from, publications);
-                    let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
-                    let response = page_response(&page, &framing, None, true);
-                    let bytes = with_origin(response, &Exchange::usual(), &self.shared.vary_origin).into_bytes(false, true);
-                    shared_answers.push((wait_query, bytes.clone(), page.publications.len() as u64));
-                    (bytes, page.publications.len() as u64)
-                }
-            };
-            self.answer_shared(key, answer);
+            let known = shared_answers.iter().position(|answer| answer.wait_query == wait_query);
+            let place = known.unwrap_or_else(|| {
+                let page = self.page_of(channel, from, publications);
+                let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
+                let response = page_response(&page, &framing, None, true);
+                shared_answers.push(SharedAnswer::new(wait_query, response, page.publications.len(), &self.shared.vary_origin));
+                shared_answers.len() - 1
+            });
+            self.answer_shared(key, &shared_answers[place]);
         }
     }
 
-    fn answer_shared(&mut self, key: SubscriberKey, (bytes, count): (Bytes, u64)) {
+    fn answer_shared(&mut self, key: SubscriberKey, answer: &SharedAnswer) {
+        let SharedAnswer { response, bytes, count, .. } = answer;
+        let (bytes, count) = (bytes.clone(), *count);
+        if let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key)
+            && waiting.exchange.version == Version::Http2
+        {
+            let exchange = waiting.exchange.clone();
+            self.metrics.deliveries(TransportKind::LongPoll, count);
+            self.metrics.delivery_bytes(TransportKind::LongPoll, bytes.len() as u64);
+            return self.answer(key, &exchange, response.clone());
+        }
         self.metrics.request(Route::Channel, 200);
         self.metrics.deliveries(TransportKind::LongPoll, count);
         self.metrics.delivery_bytes(TransportKind::LongPoll, bytes.len() as u64);
@@ -231,7 +254,8 @@ impl Worker {
         let cursors: Vec<_> = waiting.channels.iter().map(|channel| channel.cursor).collect();
         let framing = Framing { channels: &channels, composite: waiting.composite, wait_query: waiting.wait_query };
         let response = nothing(&framing, &cursors).header("retry-after", &retry_after_s);
-        with_origin(response, &waiting.exchange, &self.shared.vary_origin).into_bytes(waiting.exchange.head_only, false)
+        let response = with_origin(response, &waiting.exchange, &self.shared.vary_origin);
+        self.whole(key, response, waiting.exchange.head_only, false)
     }
 
     /// Ends a wait, if there is one, without an answer.
@@ -409,11 +433,12 @@ fn is_after(request: &Request) -> bool {
 impl Exchange {
     /// That of most requests.
     fn usual() -> Self {
-        Self { route: Route::Channel, head_only: false, keep_alive: true, http10: false, origin: None }
+        Self { route: Route::Channel, head_only: false, keep_alive: true, version: Version::Http11, origin: None }
     }
 
     /// Whether its answer is the same as that of most others.
     fn is_usual(&self) -> bool {
-        self.keep_alive && !self.head_only && !self.http10 && self.origin.is_none()
+        let goes_on = self.keep_alive && self.version == Version::Http11;
+        (goes_on || self.version == Version::Http2) && !self.head_only && self.origin.is_none()
     }
 }
