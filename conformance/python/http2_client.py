@@ -1,6 +1,5 @@
 """HTTP/2 by the sans-I/O library `h2`: one connection, many streams, and WebSocket over extended CONNECT (RFC 8441)."""
 
-import socket
 import time
 
 import h2.config
@@ -9,6 +8,7 @@ import h2.events
 import h2.settings
 
 from harness import PATIENCE
+from http_client import reach
 from raw_websocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 
 
@@ -26,7 +26,7 @@ class Http2:
 
     def __init__(self, server, window=None):
         self.server = server
-        self.socket = socket.create_connection((server.host, server.port), timeout=PATIENCE)
+        self.socket = reach(server, server.address)
         config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)
         self.h2 = H2Connection(config)
         self.streams, self.goaway, self.ended, self.settled, self.pings = {}, None, False, False, 0

@@ -1,9 +1,7 @@
 """A subscriber for every transport, all with one face: `opened`, `take`, `close`. The shared cases run over `TRANSPORTS`."""
 
 import base64
-import http.client
 import json
-import socket
 import time
 from dataclasses import dataclass, field
 
@@ -12,7 +10,7 @@ from websockets.sync.client import connect
 
 from harness import PATIENCE
 from http2_client import Http2
-from http_client import Answer, channel_path, get
+from http_client import Answer, channel_path, connect as connect_http, get, reach
 
 POLL_PAUSE_SECONDS = 0.02
 
@@ -184,7 +182,7 @@ class Stream(Subscriber):
         self.records = self.parse()
 
     def ask(self, path, headers):
-        self.connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=PATIENCE)
+        self.connection = connect_http(self.server)
         self.connection.request("GET", path, headers=headers)
         self.response = self.connection.getresponse()
 
@@ -304,8 +302,7 @@ class Tcp(Native):
     """The native protocol over a raw socket: a line for each object."""
 
     def start(self):
-        host, port = self.server.tcp.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        self.socket = reach(self.server, self.server.tcp)
         self.lines = self.socket.makefile("rb")
         start = {name: int(value) if name == "last" else value or True for name, value in self.query.items()}
         self.tell({"subscribe": self.channel, "id": 1, **start})
@@ -385,8 +382,9 @@ class Http2Native(Native):
 
 def open_websocket(server, path, subprotocols=None, **options):
     """A WebSocket by the `websockets` library, `legacy` in that it may be opened outside a `with`."""
+    proxy = "http://{}:{}".format(*server.tunnel) if server.tunnel else None
     return connect(
-        server.ws(path), subprotocols=subprotocols, proxy=None, compression=None, max_size=None, max_queue=None,
+        server.ws(path), subprotocols=subprotocols, proxy=proxy, compression=None, max_size=None, max_queue=None,
         open_timeout=PATIENCE, close_timeout=5, legacy=True, **options,
     )
 

@@ -272,7 +272,7 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
         text,
         "  HTTP and WebSocket   {url}\n\
          \n\
-         Try, each in a terminal of its own:\n\
+         Open it in two browsers, or try, each in a terminal of its own:\n\
          \x20 curl -N -H 'Accept: text/event-stream' {url}/channels/chat/lobby\n\
          \x20 bongsu subscribe{for_clients} chat/lobby\n\
          \x20 curl -H 'Content-Type: text/plain' -d 'hello' {url}/channels/chat/lobby\n\

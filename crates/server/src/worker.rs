@@ -18,6 +18,7 @@ use tracing::debug;
 use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
+use crate::http::Problem;
 use crate::http2::Peers;
 use crate::link::{Link, Read};
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
@@ -65,10 +66,15 @@ impl Door {
     }
 
     /// What one connection too many is told.
-    fn overloaded(self) -> &'static [u8] {
+    fn overloaded(self) -> Bytes {
         match self {
-            Self::Http => b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-            Self::Tcp => b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            Self::Http => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
+                .with("retry-after", 5)
+                .into_response()
+                .into_bytes(false, false),
+            Self::Tcp => Bytes::from_static(
+                b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            ),
         }
     }
 }
@@ -164,7 +170,7 @@ impl Worker {
         let config = &self.shared.config;
         if self.is_full() {
             // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(door.overloaded());
+            _ = stream.try_write(&door.overloaded());
             self.metrics.fault("too-many-connections");
             return;
         }

@@ -14,6 +14,7 @@ impl Config {
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
+        self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
         self.idempotency.check_ranges(&mut |key, value, allowed| within("idempotency", key, value, allowed));
         self.delivery.check_ranges(&mut |key, value, allowed| within("delivery", key, value, allowed));

@@ -46,6 +46,8 @@ pub struct Config {
     pub tcp: Tcp,
     /// The WebSocket echo at `/echo`.
     pub echo: Echo,
+    /// The page at `/`.
+    pub console: Console,
     /// What a channel retains, and what all of them may hold in sum.
     pub history: History,
     /// How long a repeated publish is recognised.
@@ -171,6 +173,14 @@ section! {
         frame_bytes_max: Size = Size::mib(64), in Size::bytes(125)..=Size::gib(1);
         /// Fragments of a message.
         fragments_max: usize = 1_000_000, in 1..=100_000_000;
+    }
+}
+
+section! {
+    /// The page at `/`, for people with a browser.
+    Console {
+        /// Whether it is there.
+        enabled: bool = true;
     }
 }
 

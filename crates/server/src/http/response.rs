@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memmem;
 
 /// An answer that has its whole body.
 #[derive(Debug, Clone)]
@@ -40,6 +41,21 @@ impl Response {
             Some(value) => self.header(name, value),
             None => self,
         }
+    }
+
+    /// Adds to what the answer varies by. It stays one line: a cache may heed only one of several (nginx before 1.23 does).
+    #[must_use]
+    pub fn vary_also(mut self, names: Option<&str>) -> Self {
+        let Some(names) = names else { return self };
+        let line = memmem::find(&self.head, b"\r\nvary: ").map(|at| at + 2);
+        let Some(end) = line.and_then(|line| Some(line + memmem::find(&self.head[line..], b"\r\n")?)) else {
+            return self.header("vary", names);
+        };
+        let rest = self.head.split_off(end);
+        self.head.put_slice(b", ");
+        self.head.put_slice(names.as_bytes());
+        self.head.put_slice(&rest);
+        self
     }
 
     /// Gives it a body.
@@ -140,5 +156,14 @@ mod tests {
         assert_eq!(headers, [("vary", &b"Accept"[..]), ("content-type", b"text/plain"), ("content-length", b"2")]);
         assert_eq!((head.status().as_u16(), &body[..]), (200, &b"hi"[..]));
         assert_eq!(response().into_http2(true).1, "");
+    }
+
+    #[test]
+    fn varies_in_one_line() {
+        let written = |response: Response| String::from_utf8_lossy(&response.into_head()).into_owned();
+        let response = || Response::stream(200).header("vary", "Accept").header("etag", "x");
+        assert_eq!(written(response().vary_also(Some("Origin"))), "HTTP/1.1 200 OK\r\nvary: Accept, Origin\r\netag: x\r\n\r\n");
+        assert_eq!(written(response().vary_also(None)), written(response()));
+        assert_eq!(written(Response::stream(204).vary_also(Some("Origin"))), "HTTP/1.1 204 No Content\r\nvary: Origin\r\n\r\n");
     }
 }

@@ -1,7 +1,6 @@
 //! Polls and long polls: a page now, or as soon as there is something. Nothing is held between requests.
 
 use std::fmt::Write as _;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use bongsu_core::hub::SubscriberKey;
@@ -9,14 +8,13 @@ use bongsu_core::limits::PageLimits;
 use bongsu_core::page::{PageGaps, write_page};
 use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
 use bytes::{Bytes, BytesMut};
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::http::{Exchange, with_origin};
 use super::start::Query;
 use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
-use crate::http::{Problem, Request, Response, Version};
+use crate::http::{Problem, Request, Response, Version, etag, none_match};
 use crate::metrics::{Route, TransportKind};
 use crate::worker::Worker;
 
@@ -366,7 +364,7 @@ fn page_response(page: &Page, framing: &Framing<'_>, request: Option<&Request>, 
         .header("bongsu-cursor", &cursor)
         .header("link", &next_link(framing, &cursor))
         .header("etag", &etag)
-        .header("vary", "Accept, Prefer")
+        .header("vary", negotiate::VARY)
         .header("cache-control", caching);
     if matched { response } else { response.body("application/json", body.freeze()) }
 }
@@ -376,7 +374,7 @@ fn nothing(framing: &Framing<'_>, cursors: &[Position]) -> Response {
     Response::new(204)
         .header("bongsu-cursor", &cursor)
         .header("link", &next_link(framing, &cursor))
-        .header("vary", "Accept, Prefer")
+        .header("vary", negotiate::VARY)
         .header("cache-control", "no-store")
 }
 
@@ -408,22 +406,6 @@ fn next_link(framing: &Framing<'_>, cursor: &str) -> String {
         _ = write!(link, "&wait={wait_s}");
     }
     link + ">; rel=\"next\""
-}
-
-/// A strong validator: it is made of every byte of the body.
-fn etag(body: &[u8]) -> String {
-    let mut hasher = SipHasher24::new();
-    hasher.write(body);
-    format!("\"{:032x}\"", hasher.finish128().as_u128())
-}
-
-/// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.
-fn none_match(request: &Request, etag: &str) -> bool {
-    request
-        .header_all("if-none-match")
-        .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || tag == etag)
 }
 
 fn is_after(request: &Request) -> bool {

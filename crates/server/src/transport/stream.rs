@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::http::{Exchange, with_origin};
 use crate::connection::{Connection, Followed, Phase};
-use crate::http::negotiate::Wanted;
+use crate::http::negotiate::{self, Wanted};
 use crate::http::{Response, Version};
 use crate::tally::kind_of;
 use crate::worker::Worker;
@@ -140,7 +140,7 @@ impl Worker {
             .header("cache-control", "no-store, no-transform")
             // nginx and those that follow it hold a stream back unless they are told not to.
             .header("x-accel-buffering", "no")
-            .header("vary", "Accept, Prefer");
+            .header("vary", negotiate::VARY);
         match exchange.version {
             Version::Http10 => response.header("connection", "close"),
             Version::Http11 => response.header("transfer-encoding", "chunked"),

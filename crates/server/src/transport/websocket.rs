@@ -61,8 +61,9 @@ impl Worker {
             let detail = format!("a plain WebSocket has one channel; for several, offer the subprotocol {NATIVE}");
             return Err(Problem::new(400, "one-channel-only", detail));
         };
-        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
+        // Joined before it is answered, so that whoever sees the answer and then publishes is heard.
         let (channel_key, located) = self.join(channel, start);
+        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
         // Its frames are payloads, which leave no room to tell a gap: the connection ends rather than be silent.
         if let Some(gap) = located.gap {
             self.metrics.gap(gap.reason);
@@ -145,12 +146,11 @@ impl Worker {
     /// Acts on the messages that came. Tells whether there may be more to do in another phase.
     pub(crate) fn on_websocket(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
         let now_ms = self.now_ms();
+        self.on_sign_of_life(key, now_ms);
         let mut replies = BytesMut::new();
         loop {
             let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
             let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { break };
-            websocket.heard_ms = now_ms;
-            websocket.pinged = false;
             let is_plain = matches!(websocket.speaks, Speaks::Plain(_));
             let decoded = websocket.decoder.decode(input);
             match decoded {
@@ -174,6 +174,16 @@ impl Worker {
         }
         self.reply(key, &mut replies);
         false
+    }
+
+    /// The peer said something. If it was asked whether it is there, the wait for its answer gives way to the next silence.
+    fn on_sign_of_life(&mut self, key: SubscriberKey, now_ms: u64) {
+        let interval_ms = self.shared.config.websocket.ping_interval.as_millis();
+        let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        websocket.heard_ms = now_ms;
+        if std::mem::take(&mut websocket.pinged) {
+            self.arm(key, now_ms + interval_ms);
+        }
     }
 
     fn on_message(&mut self, key: SubscriberKey, message: Message, replies: &mut BytesMut) {

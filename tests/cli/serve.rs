@@ -1,37 +1,6 @@
-//! The command as a user runs it: exit codes, the ports file, and signals.
+//! `bongsu serve` and `bongsu config`: exit codes, the ports file, and signals.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-
-/// The command, in a folder of its own and without our variables.
-fn bongsu(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bongsu"));
-    command.args(arguments).current_dir(folder).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BONGSU_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = bongsu(folder, arguments).output().expect("the command starts");
-    (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder for the test")
-}
-
-/// A server that is ended with the test, whatever happens.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
+use crate::command::{Serving, folder, run};
 
 #[test]
 fn the_default_configuration_is_printed_and_found_sound() {
@@ -71,22 +40,11 @@ fn an_address_that_is_taken_has_an_exit_code_of_its_own() {
 #[test]
 fn a_server_tells_its_port_and_ends_at_a_signal() {
     let folder = folder();
-    let mut command = bongsu(folder.path(), &["serve", "--http", "127.0.0.1:0", "--ports-file", "ports.json", "--workers", "1"]);
-    let mut server = Running(command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the command starts"));
-    let mut lines = BufReader::new(server.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
-    lines.find(|line| line.contains("listening")).expect("it says when it listens");
-
-    let ports = std::fs::read_to_string(folder.path().join("ports.json")).expect("written before it says so");
-    let ports: serde_json::Value = serde_json::from_str(&ports).expect("JSON");
-    let address = ports["http"].as_str().expect("an address");
-    std::net::TcpStream::connect(address).expect("it listens there");
+    let server = Serving::start(folder.path(), "127.0.0.1:0", &[]);
+    std::net::TcpStream::connect(&server.address).expect("it listens there");
     let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["ports.json"], "no temporary file is left");
-
-    let pid = server.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
-    lines.find(|line| line.contains("stopping")).expect("it says that it stops");
-    assert_eq!(server.0.wait().expect("it ends").code(), Some(0));
+    server.stop();
 }
 
 #[test]

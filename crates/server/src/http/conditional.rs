@@ -1,0 +1,23 @@
+//! Validators: whether the copy that a client holds is still good. Used by polls and by the page's files.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::request::Request;
+
+/// A strong validator: it is made of every byte of the body.
+pub fn etag(body: &[u8]) -> String {
+    let mut hasher = SipHasher24::new();
+    hasher.write(body);
+    format!("\"{:032x}\"", hasher.finish128().as_u128())
+}
+
+/// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.
+pub fn none_match(request: &Request, etag: &str) -> bool {
+    request
+        .header_all("if-none-match")
+        .flat_map(|value| value.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .any(|tag| tag == "*" || tag == etag)
+}
