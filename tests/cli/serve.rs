@@ -46,3 +46,15 @@ fn a_server_tells_its_port_and_ends_at_a_signal() {
     assert_eq!(left, ["ports.json"], "no temporary file is left");
     server.stop();
 }
+
+#[test]
+fn completions_and_manual_pages_are_made_from_the_command_line_itself() {
+    let folder = folder();
+    let (code, text, _) = run(folder.path(), &["completions", "bash"]);
+    assert!(code == Some(0) && text.contains("--data-dir"), "{text}");
+    let (code, page, _) = run(folder.path(), &["man"]);
+    assert!(code == Some(0) && page.contains(".TH bongsu 1"), "{page}");
+    let (code, _, told) = run(folder.path(), &["man", "--into", "."]);
+    assert_eq!((code, told.as_str()), (Some(0), ""));
+    assert!(std::fs::read_to_string(folder.path().join("bongsu-serve.1")).expect("written").contains("\\-\\-data\\-dir"));
+}

@@ -57,6 +57,14 @@ pub(crate) enum Door {
 }
 
 impl Door {
+    /// The listener's name in the configuration.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+
     /// What one connection too many is told.
     fn overloaded(self) -> Bytes {
         match self {
@@ -77,6 +85,8 @@ pub(crate) struct Leaving {
     pub(crate) to_tell: Vec<(SubscriberKey, u32)>,
     /// How many are told in a tick.
     pub(crate) per_tick: usize,
+    /// Until when those wait to be told who have only just connected: their request may be on its way.
+    pub(crate) newcomers_until_ms: u64,
     /// When it ends whoever is left.
     pub(crate) until_ms: u64,
 }
@@ -96,13 +106,7 @@ pub(crate) enum Reading {
 
 impl Worker {
     pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
-        let config = &shared.config;
-        let limits = HubLimits {
-            tape_bytes_max: config.delivery.tape_bytes_max.as_usize(),
-            tapes_bytes_max: TAPES_BYTES_MAX,
-            outbox_bytes_max: config.delivery.outbox_bytes_max.as_usize(),
-            stalled_ms_max: config.delivery.lag_age_max.as_millis(),
-        };
+        let limits = hub_limits(&shared);
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 hub: Hub::new(encoder, limits),
@@ -122,6 +126,12 @@ impl Worker {
                 shared,
             })
         })
+    }
+
+    /// Goes on under another configuration.
+    pub(crate) fn go_on_under(&mut self, shared: Arc<Shared>) {
+        self.hub.reconfigure(hub_limits(&shared), |channel| shared.rules.of(channel));
+        self.shared = shared;
     }
 
     /// Delivers what is announced, for as long as the thread lives.
@@ -594,7 +604,8 @@ impl Worker {
         let share = pace.div_ceil(self.shared.workers).div_ceil(1000 / crate::deadlines::TICK_MS as usize);
         let per_tick = share.max(to_tell.len().div_ceil(ticks)).max(1);
         self.http2.leave();
-        self.leaving = Some(Leaving { to_tell, per_tick, until_ms: now_ms + timeout_ms });
+        let newcomers_until_ms = now_ms + NEWCOMER_MS.min(timeout_ms / 2);
+        self.leaving = Some(Leaving { to_tell, per_tick, newcomers_until_ms, until_ms: now_ms + timeout_ms });
         self.go_on_leaving(now_ms);
         self.settle();
     }
@@ -603,17 +614,33 @@ impl Worker {
         let Some(leaving) = &mut self.leaving else { return };
         let from = leaving.to_tell.len().saturating_sub(leaving.per_tick);
         let told: Vec<_> = leaving.to_tell.drain(from..).collect();
-        let over = now_ms >= leaving.until_ms;
+        let (over, newcomers_wait) = (now_ms >= leaving.until_ms, now_ms < leaving.newcomers_until_ms);
+        let mut wait = Vec::new();
         for (key, generation) in told {
-            if self.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
+            // A request that is here already is still answered.
+            if self.is_between_requests(key, generation) {
+                self.on_readable(key, generation);
+            }
+            let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else { continue };
+            if newcomers_wait && connection.fresh {
+                wait.push((key, generation));
+            } else {
                 self.disconnect(key, &Disconnect::Shutdown);
             }
+        }
+        if let Some(leaving) = &mut self.leaving {
+            leaving.to_tell.splice(..0, wait);
         }
         if over {
             let left: Vec<_> = self.hub.keys().map(|(key, _)| key).collect();
             left.into_iter().for_each(|key| self.close(key, CloseReason::Shutdown));
             self.cut_http2();
         }
+    }
+
+    fn is_between_requests(&mut self, key: SubscriberKey, generation: u32) -> bool {
+        let connection = self.hub.sink(key).filter(|connection| connection.generation == generation);
+        connection.is_some_and(|connection| matches!(connection.phase, Phase::Head) && !connection.fresh)
     }
 
     /// Whether it has nobody left.
@@ -630,6 +657,15 @@ impl Worker {
 
     fn close_timeout_ms(&self) -> u64 {
         self.shared.config.websocket.close_timeout.as_millis()
+    }
+}
+
+fn hub_limits(shared: &Shared) -> HubLimits {
+    HubLimits {
+        tape_bytes_max: shared.config.delivery.tape_bytes_max.as_usize(),
+        tapes_bytes_max: TAPES_BYTES_MAX,
+        outbox_bytes_max: shared.config.delivery.outbox_bytes_max.as_usize(),
+        stalled_ms_max: shared.config.delivery.lag_age_max.as_millis(),
     }
 }
 
@@ -668,3 +704,5 @@ pub(crate) const LINGER_MS: u64 = 2000;
 const SLOW_GRACE_MS: u64 = 500;
 /// How long an HTTP client that was told goodbye may take to hang up.
 const HTTP_GRACE_MS: u64 = 1000;
+/// How long the first request of one who has just connected may take, when the server is about to end.
+const NEWCOMER_MS: u64 = 300;

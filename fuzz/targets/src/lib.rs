@@ -11,6 +11,7 @@ mod http;
 mod json;
 pub mod mutate;
 mod names;
+mod snapshot;
 mod stomp;
 mod websocket;
 
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("multipart_parts", client::multipart_parts),
     ("native_decode", json::native_decode),
     ("publish_line", json::publish_line),
+    ("snapshot_read", snapshot::snapshot_read),
     ("start_query", http::start_query),
     ("stomp_decode", stomp::stomp_decode),
     ("stomp_session", stomp::stomp_session),

@@ -9,6 +9,7 @@ mod duration;
 mod fault;
 mod listen;
 mod load;
+mod reload;
 mod schema;
 mod section;
 mod size;
@@ -20,6 +21,7 @@ pub use duration::{Period, PeriodFault};
 pub use fault::{ConfigFault, Fault};
 pub use listen::{Listener, ListenerFault};
 pub use load::{Flag, Loaded, Origin, Setting, SourceFile, Sources};
+pub use reload::Change;
 pub use size::{Size, SizeFault};
 
 use section::section;
@@ -69,6 +71,8 @@ section! {
         http: Listener = Listener::At(([127, 0, 0, 1], 8080).into());
         /// The native protocol over TCP, a JSON object a line.
         tcp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
+        /// Whether another server may listen at the same addresses at the same time.
+        overlap: bool = false;
     }
 }
 

@@ -1,5 +1,6 @@
 //! WebSocket connections: the handshake, plain payloads, the native protocol, and the echo.
 
+use bongsu_core::directory::PublishFault;
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing, frame};
 use bongsu_core::format::Format;
@@ -206,7 +207,10 @@ impl Worker {
                 // A copy of its own: the message still shares the worker's read buffer.
                 let draft = Draft { data: Bytes::copy_from_slice(&data), content_type, ..Draft::default() };
                 if let Err(fault) = self.publish(TransportKind::WebSocket, &channel, draft, None) {
-                    let why = Disconnect::ProtocolFault { code: close::POLICY, reason: fault.to_string() };
+                    let why = match fault {
+                        PublishFault::GoingAway => Disconnect::Shutdown,
+                        _ => Disconnect::ProtocolFault { code: close::POLICY, reason: fault.to_string() },
+                    };
                     self.disconnect(key, &why);
                 }
             }
@@ -261,9 +265,7 @@ impl Worker {
             Some(followed) if followed.len() >= max => {
                 Some(("too-many-subscriptions", format!("a connection may follow {max} channels; unsubscribe from one, or open another")))
             }
-            _ if channel.is_reserved() => {
-                Some(("reserved-channel", publish_problem(bongsu_core::directory::PublishFault::Reserved).detail))
-            }
+            _ if channel.is_reserved() => Some(("reserved-channel", publish_problem(PublishFault::Reserved).detail)),
             _ => None,
         };
         if let Some((code, message)) = refusal {
