@@ -68,7 +68,7 @@ impl Server {
         };
         let http = listeners.first().map(TcpListener::local_addr).transpose()?;
         let shared = Arc::new(Shared::new(config, http, workers));
-        let encoder = Encoder::new(Forms::new(rand::random()));
+        let encoder = Encoder::with_deflate(Forms::new(rand::random()), shared.deflate);
         let (stop, _) = watch::channel(false);
         let mut listeners = listeners.into_iter();
         let start = |index| {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::Encoder;
 use bongsu_core::hub::{Announcement, Hub, HubEvent, HubLimits, SubscriberKey};
+use bongsu_core::websocket::deflate::Inflater;
 use bytes::{Bytes, BytesMut};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -39,6 +40,8 @@ pub(crate) struct Worker {
     due: Vec<Entry>,
     announced: Vec<Announcement>,
     read_buffer: BytesMut,
+    /// Serves every WebSocket here whose messages are each compressed by themselves.
+    pub(crate) inflater: Inflater,
     generations: u32,
     tallies: Tallies,
     ticks: u64,
@@ -86,6 +89,7 @@ impl Worker {
                 due: Vec::new(),
                 announced: Vec::new(),
                 read_buffer: BytesMut::new(),
+                inflater: Inflater::new(),
                 generations: 0,
                 tallies: Tallies::default(),
                 ticks: 0,

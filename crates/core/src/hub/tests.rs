@@ -14,9 +14,9 @@ use crate::log::{Appended, Log};
 use crate::position::Epoch;
 use crate::publication::Draft;
 
-const LINES: Encoding = Encoding { format: Format::Json, framing: Framing::Raw, own: false };
-const OWN_EVENTS: Encoding = Encoding { format: Format::Sse, framing: Framing::Raw, own: true };
-const PAYLOADS: Encoding = Encoding { format: Format::Payload, framing: Framing::WebSocket, own: false };
+const LINES: Encoding = Encoding::new(Format::Json, Framing::Raw);
+const OWN_EVENTS: Encoding = Encoding { own: true, ..Encoding::new(Format::Sse, Framing::Raw) };
+const PAYLOADS: Encoding = Encoding::new(Format::Payload, Framing::WebSocket);
 
 /// A peer that takes so many more bytes.
 #[derive(Clone, Default)]

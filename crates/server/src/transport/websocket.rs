@@ -1,10 +1,11 @@
 //! WebSocket connections: the handshake, plain payloads, the native protocol, and the echo.
 
 use bongsu_core::disconnect::Disconnect;
-use bongsu_core::encoding::{Encoding, Framing, frame};
+use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::SubscriberKey;
 use bongsu_core::native::{self, Command, Publish};
+use bongsu_core::websocket::deflate::{Window, negotiate};
 use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, handshake, write_close, write_frame};
 use bongsu_core::{ChannelName, ContentType, Draft, Start};
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,8 @@ use crate::worker::Worker;
 /// A WebSocket that is open.
 pub(crate) struct WebSocketPhase {
     decoder: Decoder,
+    /// The window of what is sent to it, if compression was agreed.
+    deflate: Option<Window>,
     speaks: Speaks,
     /// Whether a ping is out that nothing was heard since.
     pinged: bool,
@@ -68,7 +71,7 @@ impl Worker {
             self.disconnect(key, &Disconnect::Gap { channel: channel.clone(), gap });
             return Ok(());
         }
-        let encoding = Encoding::new(Format::Payload, Framing::WebSocket);
+        let encoding = self.websocket_encoding(key, Format::Payload);
         self.hub.subscribe(key, channel_key, encoding, located.cursor.offset);
         self.pump(key);
         Ok(())
@@ -127,16 +130,24 @@ impl Worker {
         speaks: Speaks,
         kind: TransportKind,
     ) {
+        let offers = request.header_all("sec-websocket-extensions");
+        let agreed = negotiate(offers, &self.shared.deflate).map(|agreed| agreed.without_server_context());
         let response = Response::stream(101)
             .header("upgrade", "websocket")
             .header("connection", "Upgrade")
             .header("sec-websocket-accept", &handshake::accept_key(request.header("sec-websocket-key").unwrap_or_default()))
-            .header_opt("sec-websocket-protocol", subprotocol);
+            .header_opt("sec-websocket-protocol", subprotocol)
+            .header_opt("sec-websocket-extensions", agreed.map(|agreed| agreed.answer()).as_deref());
         let head = with_origin(response, exchange, &None).into_head().freeze();
         self.metrics.request(exchange.route, 101);
         self.become_kind(key, kind);
         let now_ms = self.now_ms();
-        let phase = WebSocketPhase { decoder: Decoder::new(Role::Server, limits), speaks, pinged: false, heard_ms: now_ms };
+        let decoder = match &agreed {
+            Some(agreed) => Decoder::with_deflate(Role::Server, limits, agreed),
+            None => Decoder::new(Role::Server, limits),
+        };
+        let deflate = agreed.and_then(|agreed| Window::of_bits(agreed.outgoing(Role::Server).window_bits));
+        let phase = WebSocketPhase { decoder, deflate, speaks, pinged: false, heard_ms: now_ms };
         self.set_phase(key, Phase::WebSocket(Box::new(phase)));
         self.arm(key, now_ms + self.shared.config.websocket.ping_interval.as_millis());
         self.send(key, head);
@@ -152,7 +163,7 @@ impl Worker {
             websocket.heard_ms = now_ms;
             websocket.pinged = false;
             let is_plain = matches!(websocket.speaks, Speaks::Plain(_));
-            let decoded = websocket.decoder.decode(input);
+            let decoded = websocket.decoder.decode_with(input, &mut self.inflater);
             match decoded {
                 Ok(None) => break,
                 Ok(Some(message)) => self.on_message(key, message, &mut replies),
@@ -188,8 +199,9 @@ impl Worker {
 
     fn on_data(&mut self, key: SubscriberKey, opcode: Opcode, data: Bytes, replies: &mut BytesMut) {
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        let deflate = websocket.deflate;
         match &mut websocket.speaks {
-            Speaks::Echo => write_frame(replies, opcode, &data),
+            Speaks::Echo => self.hub.encoder().message(deflate, opcode, &data, replies),
             Speaks::Native(_) => self.on_native(key, &data, replies),
             Speaks::Plain(channel) => {
                 let channel = channel.clone();
@@ -213,20 +225,21 @@ impl Worker {
     }
 
     fn on_native(&mut self, key: SubscriberKey, data: &[u8], replies: &mut BytesMut) {
+        let encoding = self.websocket_encoding(key, Format::Json);
         let command = native::decode(data, &self.shared.native_limits);
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
                 let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let mut answer = BytesMut::new();
                 self.publish_native(TransportKind::Native, Publish { channel, draft, idempotency_key, id }, &mut answer);
-                frame(Framing::WebSocket, replies, |out| out.extend_from_slice(&answer));
+                self.hub.encoder().frame(encoding, replies, |out| out.extend_from_slice(&answer));
             }
             Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, &channel, &start, id.as_ref(), replies),
             Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, &channel, id.as_ref(), replies),
-            Ok(Command::Ping(value)) => frame(Framing::WebSocket, replies, |out| native::write_pong(&value, out)),
+            Ok(Command::Ping(value)) => self.hub.encoder().frame(encoding, replies, |out| native::write_pong(&value, out)),
             Err(fault) => {
                 self.metrics.fault(fault.kind.code());
-                frame(Framing::WebSocket, replies, |out| native::write_fault(&fault, out));
+                self.hub.encoder().frame(encoding, replies, |out| native::write_fault(&fault, out));
             }
         }
     }
@@ -239,6 +252,7 @@ impl Worker {
         id: Option<&native::Id>,
         replies: &mut BytesMut,
     ) {
+        let encoding = self.websocket_encoding(key, Format::Json);
         let max = self.shared.config.websocket.subscriptions_max;
         let refusal = match self.followed(key) {
             Some(followed) if followed.iter().any(|followed| followed.name == *channel) => Some((
@@ -255,11 +269,10 @@ impl Worker {
         };
         if let Some((code, message)) = refusal {
             self.metrics.fault(code);
-            return frame(Framing::WebSocket, replies, |out| native::write_error(id, code, &message, out));
+            return self.hub.encoder().frame(encoding, replies, |out| native::write_error(id, code, &message, out));
         }
         let (channel_key, located) = self.join(channel, start);
-        frame(Framing::WebSocket, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
-        let encoding = Encoding::new(Format::Json, Framing::WebSocket);
+        self.hub.encoder().frame(encoding, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
         if let Some(gap) = &located.gap {
             self.metrics.gap(gap.reason);
             self.hub.encoder().gap(encoding, channel, gap, None, replies);
@@ -274,16 +287,17 @@ impl Worker {
     }
 
     fn unsubscribe_native(&mut self, key: SubscriberKey, channel: &ChannelName, id: Option<&native::Id>, replies: &mut BytesMut) {
+        let encoding = self.websocket_encoding(key, Format::Json);
         let place = self.followed(key).and_then(|followed| followed.iter().position(|followed| followed.name == *channel));
         let Some(place) = place else {
             self.metrics.fault("not-subscribed");
             let message = format!("{channel} is not followed on this connection");
-            return frame(Framing::WebSocket, replies, |out| native::write_error(id, "not-subscribed", &message, out));
+            return self.hub.encoder().frame(encoding, replies, |out| native::write_error(id, "not-subscribed", &message, out));
         };
         if let Some(Followed { slot, .. }) = self.followed(key).map(|followed| followed.swap_remove(place)) {
             self.hub.unsubscribe(key, slot);
         }
-        frame(Framing::WebSocket, replies, |out| native::write_done(id, out));
+        self.hub.encoder().frame(encoding, replies, |out| native::write_done(id, out));
     }
 
     fn followed(&mut self, key: SubscriberKey) -> Option<&mut Vec<Followed>> {
@@ -294,6 +308,15 @@ impl Worker {
             },
             _ => None,
         }
+    }
+
+    /// How a connection's messages are written: those that agreed to the same compression share theirs.
+    fn websocket_encoding(&mut self, key: SubscriberKey, format: Format) -> Encoding {
+        let deflate = match self.hub.sink(key) {
+            Some(Connection { phase: Phase::WebSocket(websocket), .. }) => websocket.deflate,
+            _ => None,
+        };
+        Encoding { deflate, ..Encoding::new(format, Framing::WebSocket) }
     }
 
     fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
@@ -326,7 +349,7 @@ impl Worker {
         let goodbye = why.goodbye();
         let mut last = BytesMut::new();
         if self.followed(key).is_some() {
-            let encoding = Encoding::new(Format::Json, Framing::WebSocket);
+            let encoding = self.websocket_encoding(key, Format::Json);
             self.hub.encoder().goodbye(encoding, &goodbye, reconnect_ms, &mut last);
         }
         write_close(&mut last, goodbye.code, &goodbye.reason);
