@@ -4,6 +4,7 @@ mod clock;
 pub mod config;
 mod connection;
 mod deadlines;
+mod descriptors;
 mod engine;
 mod http;
 mod link;

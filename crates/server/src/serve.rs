@@ -56,6 +56,7 @@ pub enum ServeFault {
 impl Server {
     /// Starts all listeners and workers; when it returns, clients can connect.
     pub fn start(config: Config) -> Result<Self, ServeFault> {
+        crate::descriptors::make_room();
         let workers = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,

@@ -253,7 +253,12 @@ impl Worker {
 
     /// The peer sends no more.
     fn on_end(&mut self, key: SubscriberKey) {
+        let owed = self.hub.waiting_bytes(key) > 0;
         let Some(connection) = self.hub.sink(key) else { return };
+        if owed && matches!(connection.phase, Phase::Head) {
+            // It has asked all that it wanted and still reads the answer.
+            return self.finish(key, Bytes::new(), CloseReason::Client, self.close_timeout_ms());
+        }
         let reason = match &connection.phase {
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
@@ -364,10 +369,18 @@ impl Worker {
         if matches!(connection.phase, Phase::Closing(_)) {
             return;
         }
+        let is_websocket = matches!(connection.phase, Phase::WebSocket(_));
         debug!(key, reason = why.label(), "disconnecting");
         self.hub.quiet(key);
+        let grace_ms = match why {
+            Disconnect::Slow { .. } => SLOW_GRACE_MS,
+            _ if is_websocket => self.close_timeout_ms(),
+            _ => HTTP_GRACE_MS,
+        };
         let farewell = self.farewell(key, why);
-        let grace_ms = if matches!(why, Disconnect::Slow { .. }) { SLOW_GRACE_MS } else { self.close_timeout_ms() };
+        if farewell.is_empty() && self.hub.waiting_bytes(key) == 0 {
+            return self.close(key, reason);
+        }
         self.finish(key, farewell, reason, grace_ms);
     }
 
@@ -560,4 +573,6 @@ const TICKS_PER_LAG_CHECK: u64 = 5;
 const TICKS_PER_SWEEP: u64 = 20;
 /// How long one who is closed as slow has for its goodbye.
 const SLOW_GRACE_MS: u64 = 500;
+/// How long an HTTP client that was told goodbye may take to hang up.
+const HTTP_GRACE_MS: u64 = 1000;
 const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";

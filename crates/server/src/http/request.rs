@@ -251,11 +251,9 @@ fn body_length(request: &Request) -> Result<BodyLength, HeadFault> {
     }
 }
 
+/// HTTP/1.0 has no agreed way to keep a connection.
 fn keeps_alive(request: &Request) -> bool {
-    match request.http10 {
-        true => request.header_has("connection", "keep-alive"),
-        false => !request.header_has("connection", "close"),
-    }
+    !request.http10 && !request.header_has("connection", "close")
 }
 
 fn expects_continue(request: &Request) -> Result<bool, HeadFault> {

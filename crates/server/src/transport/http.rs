@@ -358,7 +358,7 @@ pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: 
     let Some(origin) = &exchange.origin else { return response };
     response
         .header("access-control-allow-origin", origin)
-        .header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after, preference-applied")
+        .header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }
 
 /// How long a connection that was told off may take to notice.
