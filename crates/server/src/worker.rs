@@ -19,6 +19,7 @@ use tracing::debug;
 use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
+use crate::http::coding::Coder;
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
 use crate::shared::Shared;
@@ -42,6 +43,8 @@ pub(crate) struct Worker {
     read_buffer: BytesMut,
     /// Serves every WebSocket here whose messages are each compressed by themselves.
     pub(crate) inflater: Inflater,
+    /// Codes the answers to polls.
+    pub(crate) coder: Coder,
     generations: u32,
     tallies: Tallies,
     ticks: u64,
@@ -77,6 +80,8 @@ impl Worker {
             outbox_bytes_max: config.delivery.outbox_bytes_max.as_usize(),
             stalled_ms_max: config.delivery.lag_age_max.as_millis(),
         };
+        let http = &config.http;
+        let coder = Coder::new(http.compression, http.compression_level, http.compression_threshold.as_usize());
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 hub: Hub::new(encoder, limits),
@@ -90,6 +95,7 @@ impl Worker {
                 announced: Vec::new(),
                 read_buffer: BytesMut::new(),
                 inflater: Inflater::new(),
+                coder,
                 generations: 0,
                 tallies: Tallies::default(),
                 ticks: 0,

@@ -93,6 +93,12 @@ section! {
         heartbeat: Period = Period::secs(15), in Period::millis(10)..=Period::hours(1);
         /// Channels that one request may subscribe to.
         channels_per_request_max: usize = 64, in 1..=1_000;
+        /// Whether pages are compressed for clients that take it.
+        compression: bool = true;
+        /// From fast to small.
+        compression_level: u8 = 1, in 1..=9;
+        /// Bytes of the shortest page that is compressed.
+        compression_threshold: Size = Size::kib(1), in Size::bytes(0)..=Size::gib(1);
         /// Further names that this server answers to, beside its addresses and `localhost`.
         hosts: Vec<String> = Vec::new();
         /// The origins of other sites whose pages may use this server.

@@ -6,6 +6,7 @@ use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
 
 use crate::connection::{Connection, Gathering, Phase};
+use crate::http::coding::{Coding, GZIP};
 use crate::http::guard::Admitted;
 use crate::http::target::{Target, decode, is_well_encoded};
 use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response};
@@ -27,6 +28,8 @@ pub(crate) struct Exchange {
     pub(crate) head_only: bool,
     pub(crate) keep_alive: bool,
     pub(crate) http10: bool,
+    /// How its body may be coded.
+    pub(crate) coding: Coding,
     /// The listed origin that asked, if any, which browsers want named.
     pub(crate) origin: Option<Box<str>>,
 }
@@ -210,6 +213,7 @@ impl Worker {
             head_only: request.method() == Method::Head,
             keep_alive: request.keep_alive,
             http10: request.http10,
+            coding: Coding::of(request),
             origin: None,
         };
         match self.shared.guard.check(request) {
@@ -247,7 +251,9 @@ impl Worker {
             (Resource::Echo, _) => self.upgrade_echo(key, &exchange, request),
             (Resource::Metrics, _) => {
                 let text = self.shared.metrics.render();
-                self.answer(key, &exchange, Response::new(200).header("cache-control", "no-store").body(metrics::CONTENT_TYPE, text));
+                let response = Response::new(200).header("cache-control", "no-store").header("vary", "Accept-Encoding");
+                let response = self.coded_body(response, exchange.coding, metrics::CONTENT_TYPE, text.into());
+                self.answer(key, &exchange, response);
             }
             (Resource::Health, _) => self.answer(key, &exchange, self.health()),
             (Resource::Index, _) => {
@@ -258,6 +264,14 @@ impl Worker {
                 );
             }
         }
+    }
+
+    /// Gives an answer its body, coded where the request takes that and it is worth it.
+    pub(crate) fn coded_body(&mut self, response: Response, coding: Coding, content_type: &str, body: Bytes) -> Response {
+        if !self.coder.applies(coding, body.len()) {
+            return response.body(content_type, body);
+        }
+        response.header("content-encoding", GZIP).body(content_type, self.coder.gzip(&body))
     }
 
     fn health(&self) -> Response {
@@ -274,7 +288,7 @@ impl Worker {
 impl Exchange {
     /// For an answer to a request that could not be understood.
     fn unread() -> Self {
-        Self { route: Route::Other, head_only: false, keep_alive: false, http10: false, origin: None }
+        Self { route: Route::Other, head_only: false, keep_alive: false, http10: false, coding: Coding::Identity, origin: None }
     }
 }
 
@@ -356,9 +370,7 @@ fn options(resource: &Resource, request: &Request, exchange: &Exchange) -> Respo
 pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: &Option<&'static str>) -> Response {
     let response = response.header_opt("vary", *vary_origin);
     let Some(origin) = &exchange.origin else { return response };
-    response
-        .header("access-control-allow-origin", origin)
-        .header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
+    response.header("access-control-allow-origin", origin).header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }
 
 /// How long a connection that was told off may take to notice.

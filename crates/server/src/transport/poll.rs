@@ -14,6 +14,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use super::http::{Exchange, with_origin};
 use super::start::Query;
 use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
+use crate::http::coding::{Coding, GZIP};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
 use crate::http::{Problem, Request, Response};
@@ -160,7 +161,7 @@ impl Worker {
 
     /// Something came for those who waited on a channel: they had the same cursor, so mostly they get the same bytes.
     pub(crate) fn arrived(&mut self, channel: &ChannelName, from: Position, publications: &[Arc<Publication>], waiters: &[SubscriberKey]) {
-        let mut shared_answers: Vec<(Option<u64>, Bytes, u64)> = Vec::new();
+        let mut shared_answers: Vec<((Option<u64>, Coding), Bytes, u64)> = Vec::new();
         for &key in waiters {
             let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key) else { continue };
             let usual = waiting.channels.len() == 1 && waiting.exchange.is_usual() && self.leaving.is_none();
@@ -168,15 +169,15 @@ impl Worker {
                 self.answer_waiting(key, channel, publications);
                 continue;
             }
-            let wait_query = waiting.wait_query;
-            let answer = match shared_answers.iter().find(|(known, ..)| *known == wait_query) {
+            let (wait_query, coding) = (waiting.wait_query, waiting.exchange.coding);
+            let answer = match shared_answers.iter().find(|(known, ..)| *known == (wait_query, coding)) {
                 Some((_, bytes, count)) => (bytes.clone(), *count),
                 None => {
                     let page = self.page_of(channel, from, publications);
                     let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
-                    let response = page_response(&page, &framing, None, true);
+                    let response = self.page_response(&page, &framing, None, true, coding);
                     let bytes = with_origin(response, &Exchange::usual(), &self.shared.vary_origin).into_bytes(false, true);
-                    shared_answers.push((wait_query, bytes.clone(), page.publications.len() as u64));
+                    shared_answers.push(((wait_query, coding), bytes.clone(), page.publications.len() as u64));
                     (bytes, page.publications.len() as u64)
                 }
             };
@@ -266,7 +267,7 @@ impl Worker {
         let waited = kind == TransportKind::LongPoll;
         let response = match waited && page.is_empty() {
             true => nothing(framing, &page.cursors),
-            false => page_response(page, framing, request, waited),
+            false => self.page_response(page, framing, request, waited, exchange.coding),
         };
         if response.status == 200 && !exchange.head_only {
             self.metrics.deliveries(kind, page.publications.len() as u64);
@@ -325,26 +326,29 @@ impl Page {
     }
 }
 
-fn page_response(page: &Page, framing: &Framing<'_>, request: Option<&Request>, waited: bool) -> Response {
-    let cursor = cursor_text(framing, &page.cursors);
-    let gaps = if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
-    let mut body = BytesMut::new();
-    write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
-    let etag = etag(&body);
-    let matched = request.is_some_and(|request| none_match(request, &etag));
-    let caching = match () {
-        () if waited => "no-store",
-        // A full page after a cursor never changes; one that is still open is worth a moment to a cache that folds equal polls.
-        () if page.more && page.gaps.is_empty() && request.is_some_and(is_after) => "public, max-age=3600, immutable",
-        () => "public, max-age=1",
-    };
-    let response = Response::new(if matched { 304 } else { 200 })
-        .header("bongsu-cursor", &cursor)
-        .header("link", &next_link(framing, &cursor))
-        .header("etag", &etag)
-        .header("vary", "Accept, Prefer")
-        .header("cache-control", caching);
-    if matched { response } else { response.body("application/json", body.freeze()) }
+impl Worker {
+    fn page_response(&mut self, page: &Page, framing: &Framing<'_>, request: Option<&Request>, waited: bool, coding: Coding) -> Response {
+        let cursor = cursor_text(framing, &page.cursors);
+        let gaps =
+            if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
+        let mut body = BytesMut::new();
+        write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
+        let etag = etag(&body, self.coder.applies(coding, body.len()));
+        let matched = request.is_some_and(|request| none_match(request, &etag));
+        let caching = match () {
+            () if waited => "no-store",
+            // A full page after a cursor never changes; one that is still open is worth a moment to a cache that folds equal polls.
+            () if page.more && page.gaps.is_empty() && request.is_some_and(is_after) => "public, max-age=3600, immutable",
+            () => "public, max-age=1",
+        };
+        let response = Response::new(if matched { 304 } else { 200 })
+            .header("bongsu-cursor", &cursor)
+            .header("link", &next_link(framing, &cursor))
+            .header("etag", &etag)
+            .header("vary", VARY)
+            .header("cache-control", caching);
+        if matched { response } else { self.coded_body(response, coding, "application/json", body.freeze()) }
+    }
 }
 
 fn nothing(framing: &Framing<'_>, cursors: &[Position]) -> Response {
@@ -352,7 +356,7 @@ fn nothing(framing: &Framing<'_>, cursors: &[Position]) -> Response {
     Response::new(204)
         .header("bongsu-cursor", &cursor)
         .header("link", &next_link(framing, &cursor))
-        .header("vary", "Accept, Prefer")
+        .header("vary", VARY)
         .header("cache-control", "no-store")
 }
 
@@ -386,11 +390,12 @@ fn next_link(framing: &Framing<'_>, cursor: &str) -> String {
     link + ">; rel=\"next\""
 }
 
-/// A strong validator: it is made of every byte of the body.
-fn etag(body: &[u8]) -> String {
+/// A strong validator: it is made of every byte of the body, and of how they are coded (RFC 9110, 8.8.3.3).
+fn etag(body: &[u8], coded: bool) -> String {
     let mut hasher = SipHasher24::new();
     hasher.write(body);
-    format!("\"{:032x}\"", hasher.finish128().as_u128())
+    let hash = hasher.finish128().as_u128();
+    if coded { format!("\"{hash:032x}-{GZIP}\"") } else { format!("\"{hash:032x}\"") }
 }
 
 /// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.
@@ -402,6 +407,9 @@ fn none_match(request: &Request, etag: &str) -> bool {
         .any(|tag| tag == "*" || tag == etag)
 }
 
+/// What an answer depends on beside its address.
+const VARY: &str = "Accept, Prefer, Accept-Encoding";
+
 fn is_after(request: &Request) -> bool {
     request.target().contains("after=") && request.header("last-event-id").is_none()
 }
@@ -409,7 +417,7 @@ fn is_after(request: &Request) -> bool {
 impl Exchange {
     /// That of most requests.
     fn usual() -> Self {
-        Self { route: Route::Channel, head_only: false, keep_alive: true, http10: false, origin: None }
+        Self { route: Route::Channel, head_only: false, keep_alive: true, http10: false, coding: Coding::Identity, origin: None }
     }
 
     /// Whether its answer is the same as that of most others.
