@@ -41,7 +41,7 @@ class Server:
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
-        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0"]
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
@@ -51,7 +51,8 @@ class Server:
         with open(self._log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
-            self.address = self._await_ports(ports_file)["http"]
+            ports = self._await_ports(ports_file)
+            self.address, self.tcp = ports["http"], ports["tcp"]
         except BaseException:
             self.kill()
             raise

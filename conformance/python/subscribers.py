@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -290,6 +291,27 @@ class Native(Subscriber):
         self.connection.close()
 
 
+class Tcp(Native):
+    """The native protocol over a raw socket: a line for each object."""
+
+    def start(self):
+        host, port = self.server.tcp.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        self.lines = self.socket.makefile("rb")
+        start = {name: int(value) if name == "last" else value or True for name, value in self.query.items()}
+        self.tell({"subscribe": self.channel, "id": 1, **start})
+
+    def tell(self, command):
+        self.socket.sendall(json.dumps(command).encode() + b"\n")
+
+    def next_told(self):
+        return json.loads(self.lines.readline())
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+
 class Plain(Subscriber):
     """Payloads alone, as frames: there is no room for a cursor, but offsets have no holes, so that counting tells it."""
 
@@ -324,5 +346,5 @@ def close_frame(connection):
 # Every transport that tells positions, by name.
 TRANSPORTS = {
     "poll": Poll, "long-poll": LongPoll, "ndjson": Ndjson, "multipart": Multipart, "sse": Sse, "sse-last-event-id": SseResumed,
-    "native": Native,
+    "native": Native, "tcp": Tcp,
 }

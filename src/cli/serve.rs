@@ -28,6 +28,15 @@ pub(super) struct Serve {
     /// Where to listen for HTTP and WebSocket, or `off`; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS|off")]
     http: Option<String>,
+    /// Where to listen for the native protocol over TCP, a JSON object a line, or `off` [default: 127.0.0.1:7070 if free]
+    #[arg(long, value_name = "ADDRESS|off")]
+    tcp: Option<String>,
+    /// UDP, which this version does not have yet: only `off` is taken.
+    #[arg(long, value_name = "off", value_parser = only_off)]
+    udp: Option<String>,
+    /// STOMP over TCP, which this version does not have yet: only `off` is taken.
+    #[arg(long, value_name = "off", value_parser = only_off)]
+    stomp: Option<String>,
     /// Write the addresses to this file, as JSON, once all listeners are ready.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
@@ -78,7 +87,7 @@ impl Serve {
         if banner_wanted {
             say(&banner(&addresses, echo));
         }
-        info!(http = addresses.http.map(tracing::field::display), "listening");
+        info!(http = addresses.http.map(tracing::field::display), tcp = addresses.tcp.map(tracing::field::display), "listening");
         until_ended(server, &mut signals).await
     }
 
@@ -87,6 +96,7 @@ impl Serve {
         let flag = |name: &str, key: &str, value: &str| Flag { name: name.to_owned(), key: key.to_owned(), value: value.to_owned() };
         let own = [
             ("--http", "listen.http", self.http.as_deref()),
+            ("--tcp", "listen.tcp", self.tcp.as_deref()),
             ("--workers", "workers", self.workers.as_deref()),
             ("--echo", "echo.enabled", self.echo.then_some("true")),
             ("--log-level", "log.level", self.log_level.as_deref()),
@@ -139,6 +149,11 @@ impl Signals {
     }
 }
 
+/// For a listener that is still to come, so that a script written for later versions runs with this one.
+fn only_off(text: &str) -> Result<String, String> {
+    if text == "off" { Ok(text.to_owned()) } else { Err("this version does not have this listener yet; say off".to_owned()) }
+}
+
 fn parse_set(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in history.publications_max=100")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
@@ -147,8 +162,10 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    if let Some(http) = addresses.http {
-        ports.insert("http".to_owned(), http.to_string().into());
+    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp)] {
+        if let Some(address) = address {
+            ports.insert(name.to_owned(), address.to_string().into());
+        }
     }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
@@ -173,6 +190,9 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
          \x20 curl -H 'Content-Type: text/plain' -d 'hello' {url}/channels/chat/lobby\n\
          \n"
     );
+    if let Some(tcp) = addresses.tcp.map(reachable) {
+        _ = writeln!(text, "TCP is open too: nc {} {}, then {{\"subscribe\":\"chat/lobby\",\"id\":1}}", tcp.ip(), tcp.port());
+    }
     if echo {
         _ = writeln!(text, "/echo is open: a WebSocket there sends back whatever it gets.");
     }
@@ -223,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_banner_says_what_to_try_and_who_else_can() {
-        let at = |address: &str| Addresses { http: Some(address.parse().expect("an address")) };
+        let at = |address: &str| Addresses { http: Some(address.parse().expect("an address")), ..Addresses::default() };
         let usual = banner(&at("127.0.0.1:8080"), false);
         assert!(usual.contains("  bongsu subscribe chat/lobby\n") && usual.contains("to this machine only:"), "{usual}");
         let open = banner(&at("0.0.0.0:9000"), true);

@@ -16,6 +16,8 @@ struct Tool {
 
 /// What curl's suite needs.
 pub(crate) const CURL: &str = "curl";
+/// What a person at a raw socket needs. Only OpenBSD's can end its own half of a connection.
+pub(crate) const NC: &str = "nc";
 /// What the browser's suite needs.
 pub(crate) const CHROMIUM: &str = "chromium";
 /// What the Python suites need.
@@ -25,6 +27,7 @@ pub(crate) const NODE: &str = "node";
 
 const TOOLS: &[Tool] = &[
     Tool { name: CURL, packages: &["curl"], is_there: || succeeds(&mut command("curl", ["--version"])) },
+    Tool { name: NC, packages: &["netcat-openbsd"], is_there: || succeeds(&mut command("sh", ["-c", "nc -h 2>&1 | grep -q OpenBSD"])) },
     Tool { name: CHROMIUM, packages: &["chromium"], is_there: || chromium().is_some() },
     Tool { name: PYTHON, packages: &["python3", "python3-venv"], is_there: has_python },
     Tool { name: NODE, packages: &["nodejs", "npm"], is_there: has_node },

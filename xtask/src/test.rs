@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use crate::install::{self, CHROMIUM, CURL, NODE, PYTHON};
+use crate::install::{self, CHROMIUM, CURL, NC, NODE, PYTHON};
 use crate::steps::{Steps, run as done};
 use crate::{cargo, command, repository};
 
@@ -87,7 +87,7 @@ fn prepare(steps: &mut Steps, parts: &[Part]) {
     let has = |part| parts.contains(&part);
     let pythonic = has(Part::Python) || has(Part::Curl);
     let npm = has(Part::Node) || has(Part::Browser);
-    let wanted = [(CURL, has(Part::Curl)), (CHROMIUM, has(Part::Browser)), (PYTHON, pythonic), (NODE, npm)];
+    let wanted = [(CURL, has(Part::Curl)), (NC, pythonic), (CHROMIUM, has(Part::Browser)), (PYTHON, pythonic), (NODE, npm)];
     let names: Vec<&str> = wanted.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| *name).collect();
     steps.step(TOOLS, || install::tools(&names));
     if pythonic {

@@ -11,6 +11,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
 use crate::transport::http::{Exchange, Plan};
 use crate::transport::stream::Streaming;
+use crate::transport::tcp::Lines;
 use crate::transport::websocket::WebSocketPhase;
 
 /// A connection that a worker owns.
@@ -28,6 +29,8 @@ pub struct Connection {
     pub(crate) armed_ms: u64,
     /// Whether a part of a request's head is there, and the time for the rest runs.
     pub(crate) in_head: bool,
+    /// Whether the peer sends no more but still receives.
+    pub(crate) half_closed: bool,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -44,6 +47,8 @@ pub(crate) enum Phase {
     Streaming(Box<Streaming>),
     /// A WebSocket.
     WebSocket(Box<WebSocketPhase>),
+    /// Lines over TCP.
+    Lines(Box<Lines>),
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
     Closing(CloseReason),
 }
@@ -90,6 +95,7 @@ impl Connection {
             due_ms: u64::MAX,
             armed_ms: u64::MAX,
             in_head: false,
+            half_closed: false,
             reader: None,
         }
     }

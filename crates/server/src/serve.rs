@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::config::{Config, Listener};
 use crate::deadlines::TICK_MS;
 use crate::shared::Shared;
-use crate::worker::{Worker, WorkerRef};
+use crate::worker::{Door, Worker, WorkerRef};
 
 /// A running server.
 pub struct Server {
@@ -30,6 +30,8 @@ pub struct Server {
 pub struct Addresses {
     /// HTTP and WebSocket.
     pub http: Option<SocketAddr>,
+    /// The native protocol over TCP.
+    pub tcp: Option<SocketAddr>,
 }
 
 /// Why a server could not start, or ended by itself.
@@ -61,23 +63,21 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let listeners = match config.listen.http {
-            Listener::Off => Vec::new(),
-            Listener::At(address) => {
-                listen(address, workers).map_err(|source| ServeFault::CannotListen { listener: "http", address, source })?
-            }
-        };
-        let http = listeners.first().map(TcpListener::local_addr).transpose()?;
-        let shared = Arc::new(Shared::new(config, http, workers));
+        let http_listeners = open("http", config.listen.http, workers)?;
+        let tcp_listeners = open("tcp", config.listen.tcp, workers)?;
+        let address = |listeners: &[TcpListener]| listeners.first().map(TcpListener::local_addr).transpose();
+        let addresses = Addresses { http: address(&http_listeners)?, tcp: address(&tcp_listeners)? };
+        let shared = Arc::new(Shared::new(config, addresses.http, workers));
         let encoder = Encoder::with_deflate(Forms::new(rand::random()), shared.deflate);
         let (stop, _) = watch::channel(false);
-        let mut listeners = listeners.into_iter();
+        let (mut http_listeners, mut tcp_listeners) = (http_listeners.into_iter(), tcp_listeners.into_iter());
         let start = |index| {
-            let (shared, encoder, listener, stop) = (Arc::clone(&shared), encoder.clone(), listeners.next(), stop.subscribe());
-            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(shared, index, encoder, listener, stop))
+            let doors = [(Door::Http, http_listeners.next()), (Door::Tcp, tcp_listeners.next())];
+            let (shared, encoder, stop) = (Arc::clone(&shared), encoder.clone(), stop.subscribe());
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(shared, index, encoder, doors, stop))
         };
         let threads = (0..workers).map(start).collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { addresses: Addresses { http }, stop, threads: Mutex::new(threads) })
+        Ok(Self { addresses, stop, threads: Mutex::new(threads) })
     }
 
     /// Where it listens.
@@ -97,6 +97,19 @@ impl Server {
             thread.join().map_err(|_| ServeFault::WorkerFault)??;
         }
         Ok(())
+    }
+}
+
+/// The listeners of one kind, a listener a worker.
+fn open(name: &'static str, listener: Listener, workers: usize) -> Result<Vec<TcpListener>, ServeFault> {
+    let Some(address) = listener.address() else { return Ok(Vec::new()) };
+    match listen(address, workers) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && matches!(listener, Listener::IfFree(_)) => {
+            warn!(listener = name, %address, "another program holds the address; going on without this listener");
+            Ok(Vec::new())
+        }
+        Err(source) => Err(ServeFault::CannotListen { listener: name, address, source }),
+        Ok(listeners) => Ok(listeners),
     }
 }
 
@@ -127,21 +140,32 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 }
 
 /// A worker's thread, from start to end.
-fn run(shared: Arc<Shared>, index: usize, encoder: Encoder, listener: Option<TcpListener>, stop: watch::Receiver<bool>) -> io::Result<()> {
+fn run(
+    shared: Arc<Shared>,
+    index: usize,
+    encoder: Encoder,
+    doors: [(Door, Option<TcpListener>); 2],
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let worker = Worker::start(shared, index, encoder);
-        let listener = listener.map(tokio::net::TcpListener::from_std).transpose()?;
+        let mut accepting = Vec::new();
+        for (door, listener) in doors {
+            if let Some(listener) = listener {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                accepting.push(tokio::task::spawn_local(accept(WorkerRef::clone(&worker), listener, door)));
+            }
+        }
         tokio::task::spawn_local(Worker::deliver(WorkerRef::clone(&worker)));
-        work(&worker, listener, stop).await;
+        work(&worker, accepting, stop).await;
         Ok(())
     })
 }
 
-async fn work(worker: &WorkerRef, listener: Option<tokio::net::TcpListener>, mut stop: watch::Receiver<bool>) {
+async fn work(worker: &WorkerRef, accepting: Vec<tokio::task::JoinHandle<()>>, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let accepting = listener.map(|listener| tokio::task::spawn_local(accept(WorkerRef::clone(worker), listener)));
     let mut leaving = false;
     loop {
         tokio::select! {
@@ -149,9 +173,7 @@ async fn work(worker: &WorkerRef, listener: Option<tokio::net::TcpListener>, mut
             // An error means that the server was dropped, and with it whoever could stop it.
             _ = stop.changed(), if !leaving => {
                 leaving = true;
-                if let Some(accepting) = &accepting {
-                    accepting.abort();
-                }
+                accepting.iter().for_each(tokio::task::JoinHandle::abort);
                 worker.borrow_mut().leave();
             }
         }
@@ -161,10 +183,10 @@ async fn work(worker: &WorkerRef, listener: Option<tokio::net::TcpListener>, mut
     }
 }
 
-async fn accept(worker: WorkerRef, listener: tokio::net::TcpListener) {
+async fn accept(worker: WorkerRef, listener: tokio::net::TcpListener, door: Door) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => worker.borrow_mut().accept(stream),
+            Ok((stream, _)) => worker.borrow_mut().accept(stream, door),
             Err(error) => {
                 // Out of descriptors or memory: those that wait stay in the backlog until some are free.
                 warn!(%error, "cannot accept a connection");

@@ -54,6 +54,8 @@ pub(crate) fn kind_of(format: Format, framing: Framing) -> TransportKind {
     match (format, framing) {
         (Format::Payload, _) => TransportKind::WebSocket,
         (_, Framing::WebSocket) => TransportKind::Native,
+        // A stream over HTTP/1.0 is without frames as well; it is too rare to be told apart.
+        (Format::Json, Framing::Raw) => TransportKind::Tcp,
         (Format::Json, _) => TransportKind::Stream,
         (Format::Sse | Format::SseJson, _) => TransportKind::Sse,
         (Format::Multipart, _) => TransportKind::Multipart,

@@ -50,6 +50,25 @@ pub(crate) struct Worker {
     ticks: u64,
 }
 
+/// Which listener a connection came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// HTTP and WebSocket.
+    Http,
+    /// Lines of the native protocol.
+    Tcp,
+}
+
+impl Door {
+    /// What one connection too many is told.
+    fn overloaded(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            Self::Tcp => b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+        }
+    }
+}
+
 /// A worker on its way out.
 pub(crate) struct Leaving {
     /// Who is still to be told goodbye.
@@ -136,11 +155,11 @@ impl Worker {
     }
 
     /// Takes up a connection that was accepted.
-    pub(crate) fn accept(&mut self, stream: TcpStream) {
+    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
         let config = &self.shared.config;
         if self.shared.metrics.connections() >= config.http.connections_max as u64 {
             // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(OVERLOADED);
+            _ = stream.try_write(door.overloaded());
             self.metrics.fault("too-many-connections");
             return;
         }
@@ -149,18 +168,34 @@ impl Worker {
         if config.delivery.send_buffer_bytes.get() > 0 {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
-        self.generations = self.generations.wrapping_add(1);
         let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
+        if door == Door::Tcp {
+            let period = config.tcp.keepalive.get();
+            let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
+            _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&probes);
+        }
+        self.generations = self.generations.wrapping_add(1);
         let key = self.hub.add(Connection::new(Link::Plain(Rc::new(stream)), self.generations));
-        self.metrics.opened(TransportKind::Http);
-        self.arm(key, due_ms);
+        match door {
+            Door::Http => {
+                self.metrics.opened(TransportKind::Http);
+                self.arm(key, due_ms);
+            }
+            Door::Tcp => {
+                self.metrics.opened(TransportKind::Tcp);
+                self.set_phase(key, Phase::Lines(Box::default()));
+                if let Some(connection) = self.hub.sink(key) {
+                    connection.kind = TransportKind::Tcp;
+                }
+            }
+        }
         self.read_on(key);
     }
 
     /// Starts the task that waits for something to read, unless it runs.
     pub(crate) fn read_on(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
-        if connection.reader.is_some() {
+        if connection.reader.is_some() || connection.half_closed {
             return;
         }
         let (link, generation) = (connection.link.clone(), connection.generation);
@@ -229,7 +264,7 @@ impl Worker {
         match &connection.phase {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
-            Phase::WebSocket(_) => waiting_bytes > own_max,
+            Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) => false,
         }
     }
@@ -244,6 +279,7 @@ impl Worker {
                 Phase::Head => self.on_head(key, input),
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
+                Phase::Lines(_) => self.on_lines(key, input),
                 Phase::Waiting(_) => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
@@ -266,6 +302,7 @@ impl Worker {
             return self.finish(key, Bytes::new(), CloseReason::Client, self.close_timeout_ms());
         }
         let reason = match &connection.phase {
+            Phase::Lines(_) => return self.on_lines_end(key),
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
@@ -304,6 +341,7 @@ impl Worker {
     fn on_drained(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
+            Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
             Phase::Closing(_) => connection.link.shut_write(),
             _ if connection.reader.is_none() => self.resume(key),
             _ => (),
@@ -481,6 +519,8 @@ impl Worker {
             Phase::Waiting(_) => self.on_wait_over(key),
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
+            // The system probes whether the peer is there.
+            Phase::Lines(_) => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
                 self.close(key, reason);
@@ -581,4 +621,3 @@ const TICKS_PER_SWEEP: u64 = 20;
 const SLOW_GRACE_MS: u64 = 500;
 /// How long an HTTP client that was told goodbye may take to hang up.
 const HTTP_GRACE_MS: u64 = 1000;
-const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";

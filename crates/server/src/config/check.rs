@@ -14,6 +14,7 @@ impl Config {
         self.listen.check_ranges(&mut |key, value, allowed| within("listen", key, value, allowed));
         self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
+        self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
         self.idempotency.check_ranges(&mut |key, value, allowed| within("idempotency", key, value, allowed));
@@ -48,7 +49,7 @@ impl Config {
             let (one, all) = (self.http.body_bytes_max.to_string(), self.http.batch_bytes_max.to_string());
             disagree("http.body_bytes_max", one, "http.batch_bytes_max", all);
         }
-        if self.listen.http == Listener::Off {
+        if self.listen.http == Listener::Off && self.listen.tcp == Listener::Off {
             faults.push(Fault::NobodyListens);
         }
         faults

@@ -14,6 +14,8 @@ pub enum Listener {
     Off,
     /// Listen at this address.
     At(SocketAddr),
+    /// Listen at this address, unless somebody else does.
+    IfFree(SocketAddr),
 }
 
 /// The text is neither an address nor `off`.
@@ -26,7 +28,7 @@ impl Listener {
     pub fn address(self) -> Option<SocketAddr> {
         match self {
             Self::Off => None,
-            Self::At(address) => Some(address),
+            Self::At(address) | Self::IfFree(address) => Some(address),
         }
     }
 }
@@ -37,7 +39,10 @@ impl FromStr for Listener {
     fn from_str(text: &str) -> Result<Self, ListenerFault> {
         match text {
             "off" => Ok(Self::Off),
-            _ => text.parse().map(Self::At).map_err(|_| ListenerFault),
+            _ => match text.strip_suffix(IF_FREE) {
+                Some(address) => address.trim_end().parse().map(Self::IfFree).map_err(|_| ListenerFault),
+                None => text.parse().map(Self::At).map_err(|_| ListenerFault),
+            },
         }
     }
 }
@@ -47,6 +52,7 @@ impl fmt::Display for Listener {
         match self {
             Self::Off => f.write_str("off"),
             Self::At(address) => address.fmt(f),
+            Self::IfFree(address) => write!(f, "{address} {IF_FREE}"),
         }
     }
 }
@@ -77,4 +83,5 @@ impl Visitor<'_> for ListenerVisitor {
     }
 }
 
+const IF_FREE: &str = "if free";
 const LISTENER_FORM: &str = "an IP address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\" (port 0 picks a free one), or \"off\"";

@@ -38,6 +38,8 @@ pub struct Config {
     pub http: Http,
     /// Bounds on WebSocket.
     pub websocket: WebSocket,
+    /// Bounds on the native protocol over TCP.
+    pub tcp: Tcp,
     /// The WebSocket echo at `/echo`.
     pub echo: Echo,
     /// What a channel retains, and what all of them may hold in sum.
@@ -61,6 +63,8 @@ section! {
     Listen {
         /// HTTP and WebSocket.
         http: Listener = Listener::At(([127, 0, 0, 1], 8080).into());
+        /// The native protocol over TCP, a JSON object a line.
+        tcp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
     }
 }
 
@@ -133,6 +137,18 @@ section! {
         compression_level: u8 = 3, in 1..=9;
         /// Bytes of the shortest message that is compressed.
         compression_threshold: Size = Size::bytes(256), in Size::bytes(0)..=Size::gib(1);
+    }
+}
+
+section! {
+    /// Bounds on the native protocol over TCP.
+    Tcp {
+        /// Bytes of one line.
+        line_bytes_max: Size = Size::mib(2), in Size::bytes(64)..=Size::gib(1);
+        /// How long a connection may be silent before the system probes whether its peer is there.
+        keepalive: Period = Period::secs(25), in Period::secs(1)..=Period::days(1);
+        /// Channels that one connection may subscribe to.
+        subscriptions_max: usize = 1_000, in 1..=1_000_000;
     }
 }
 

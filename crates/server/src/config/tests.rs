@@ -179,7 +179,10 @@ fn keys_that_contradict_each_other_are_told() {
             "[history]\ntotal_bytes_max = \"1 MiB\"",
             "history.bytes_max = 16 MiB must not be greater than history.total_bytes_max = 1 MiB; change either",
         ),
-        ("listen.http = \"off\"", "every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080"),
+        (
+            "[listen]\nhttp = \"off\"\ntcp = \"off\"",
+            "every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080",
+        ),
     ] {
         assert_eq!(faults(file), told, "{file}");
     }

@@ -69,6 +69,8 @@ label! {
         WebSocket = "websocket",
         /// A WebSocket that speaks the native protocol.
         Native = "native",
+        /// The native protocol over TCP.
+        Tcp = "tcp",
         /// The WebSocket at `/echo`.
         Echo = "echo",
     }

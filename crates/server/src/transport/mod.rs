@@ -6,4 +6,5 @@ pub(crate) mod poll;
 pub(crate) mod publish;
 pub(crate) mod start;
 pub(crate) mod stream;
+pub(crate) mod tcp;
 pub(crate) mod websocket;

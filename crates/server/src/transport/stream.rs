@@ -153,6 +153,7 @@ impl Worker {
             Phase::Waiting(_) => self.waiting_farewell(key),
             Phase::Streaming(_) => self.stream_farewell(key, why),
             Phase::WebSocket(_) => self.websocket_farewell(key, why),
+            Phase::Lines(_) => self.lines_farewell(why),
             Phase::Closing(_) => Bytes::new(),
         }
     }

@@ -202,7 +202,10 @@ impl Worker {
         let deflate = websocket.deflate;
         match &mut websocket.speaks {
             Speaks::Echo => self.hub.encoder().message(deflate, opcode, &data, replies),
-            Speaks::Native(_) => self.on_native(key, &data, replies),
+            Speaks::Native(_) => {
+                let encoding = Encoding { deflate, ..Encoding::new(Format::Json, Framing::WebSocket) };
+                self.on_native(key, encoding, &data, replies);
+            }
             Speaks::Plain(channel) => {
                 let channel = channel.clone();
                 let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
@@ -224,22 +227,23 @@ impl Worker {
         self.finish(key, last, CloseReason::Client, CLOSED_LINGER_MS);
     }
 
-    fn on_native(&mut self, key: SubscriberKey, data: &[u8], replies: &mut BytesMut) {
-        let encoding = self.websocket_encoding(key, Format::Json);
+    /// Acts on a native command, whatever carried it.
+    pub(crate) fn on_native(&mut self, key: SubscriberKey, encoding: Encoding, data: &[u8], replies: &mut BytesMut) {
         let command = native::decode(data, &self.shared.native_limits);
+        let kind = if encoding.framing == Framing::Raw { TransportKind::Tcp } else { TransportKind::Native };
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
                 let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let mut answer = BytesMut::new();
-                self.publish_native(TransportKind::Native, Publish { channel, draft, idempotency_key, id }, &mut answer);
-                self.hub.encoder().frame(encoding, replies, |out| out.extend_from_slice(&answer));
+                self.publish_native(kind, Publish { channel, draft, idempotency_key, id }, &mut answer);
+                self.say(encoding, replies, |out| out.extend_from_slice(&answer));
             }
-            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, &channel, &start, id.as_ref(), replies),
-            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, &channel, id.as_ref(), replies),
-            Ok(Command::Ping(value)) => self.hub.encoder().frame(encoding, replies, |out| native::write_pong(&value, out)),
+            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, encoding, &channel, &start, id.as_ref(), replies),
+            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, encoding, &channel, id.as_ref(), replies),
+            Ok(Command::Ping(value)) => self.say(encoding, replies, |out| native::write_pong(&value, out)),
             Err(fault) => {
                 self.metrics.fault(fault.kind.code());
-                self.hub.encoder().frame(encoding, replies, |out| native::write_fault(&fault, out));
+                self.say(encoding, replies, |out| native::write_fault(&fault, out));
             }
         }
     }
@@ -247,13 +251,14 @@ impl Worker {
     fn subscribe_native(
         &mut self,
         key: SubscriberKey,
+        encoding: Encoding,
         channel: &ChannelName,
         start: &Start,
         id: Option<&native::Id>,
         replies: &mut BytesMut,
     ) {
-        let encoding = self.websocket_encoding(key, Format::Json);
-        let max = self.shared.config.websocket.subscriptions_max;
+        let config = &self.shared.config;
+        let max = if encoding.framing == Framing::Raw { config.tcp.subscriptions_max } else { config.websocket.subscriptions_max };
         let refusal = match self.followed(key) {
             Some(followed) if followed.iter().any(|followed| followed.name == *channel) => Some((
                 "already-subscribed",
@@ -269,10 +274,10 @@ impl Worker {
         };
         if let Some((code, message)) = refusal {
             self.metrics.fault(code);
-            return self.hub.encoder().frame(encoding, replies, |out| native::write_error(id, code, &message, out));
+            return self.say(encoding, replies, |out| native::write_error(id, code, &message, out));
         }
         let (channel_key, located) = self.join(channel, start);
-        self.hub.encoder().frame(encoding, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
+        self.say(encoding, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
         if let Some(gap) = &located.gap {
             self.metrics.gap(gap.reason);
             self.hub.encoder().gap(encoding, channel, gap, None, replies);
@@ -286,22 +291,29 @@ impl Worker {
         self.pump(key);
     }
 
-    fn unsubscribe_native(&mut self, key: SubscriberKey, channel: &ChannelName, id: Option<&native::Id>, replies: &mut BytesMut) {
-        let encoding = self.websocket_encoding(key, Format::Json);
+    fn unsubscribe_native(
+        &mut self,
+        key: SubscriberKey,
+        encoding: Encoding,
+        channel: &ChannelName,
+        id: Option<&native::Id>,
+        replies: &mut BytesMut,
+    ) {
         let place = self.followed(key).and_then(|followed| followed.iter().position(|followed| followed.name == *channel));
         let Some(place) = place else {
             self.metrics.fault("not-subscribed");
             let message = format!("{channel} is not followed on this connection");
-            return self.hub.encoder().frame(encoding, replies, |out| native::write_error(id, "not-subscribed", &message, out));
+            return self.say(encoding, replies, |out| native::write_error(id, "not-subscribed", &message, out));
         };
         if let Some(Followed { slot, .. }) = self.followed(key).map(|followed| followed.swap_remove(place)) {
             self.hub.unsubscribe(key, slot);
         }
-        self.hub.encoder().frame(encoding, replies, |out| native::write_done(id, out));
+        self.say(encoding, replies, |out| native::write_done(id, out));
     }
 
     fn followed(&mut self, key: SubscriberKey) -> Option<&mut Vec<Followed>> {
         match self.hub.sink(key) {
+            Some(Connection { phase: Phase::Lines(lines), .. }) => Some(&mut lines.followed),
             Some(Connection { phase: Phase::WebSocket(websocket), .. }) => match &mut websocket.speaks {
                 Speaks::Native(followed) => Some(followed),
                 Speaks::Plain(_) | Speaks::Echo => None,
@@ -319,7 +331,15 @@ impl Worker {
         Encoding { deflate, ..Encoding::new(format, Framing::WebSocket) }
     }
 
-    fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
+    /// Writes an answer as its transport frames it: a message, or a line.
+    fn say(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+        self.hub.encoder().frame(encoding, out, |out| {
+            write(out);
+            out.extend_from_slice(b"\n");
+        });
+    }
+
+    pub(crate) fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
         if !replies.is_empty() {
             self.send(key, replies.split().freeze());
         }
