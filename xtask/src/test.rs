@@ -102,7 +102,7 @@ fn prepare(steps: &mut Steps, parts: &[Part]) {
 }
 
 /// The server under test: the one that `BONGSU_BIN` names, or the one that was built beside this chore's own binary.
-fn binary() -> Result<PathBuf, String> {
+pub(crate) fn binary() -> Result<PathBuf, String> {
     if let Some(named) = env::var_os(BINARY_VARIABLE) {
         return std::path::absolute(named).map_err(|fault| format!("{BINARY_VARIABLE}: {fault}"));
     }
@@ -120,7 +120,8 @@ fn node(file: &str) -> Result<(), String> {
     done(command("node", ["--test", file]).current_dir(folder).env(BINARY_VARIABLE, binary()?))
 }
 
-const BINARY_VARIABLE: &str = "BONGSU_BIN";
+/// The variable that names the server under test.
+pub(crate) const BINARY_VARIABLE: &str = "BONGSU_BIN";
 
 #[cfg(test)]
 mod tests {
