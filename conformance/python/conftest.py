@@ -1,17 +1,38 @@
 """The servers and channels that the tests share."""
 
 import itertools
+import os
 
 import pytest
 
 from harness import BINARY, ORDINARY, Server
 from http_client import publish
-from subscribers import Native
+from proxies import KINDS
+from subscribers import TRANSPORTS, Native
 
 
 def pytest_sessionstart():
     if not BINARY.exists():
         pytest.exit(f"there is no {BINARY}: `cargo build` makes it, BONGSU_BIN names another", returncode=3)
+    if via := os.environ.get("BONGSU_VIA"):
+        if via not in KINDS:
+            pytest.exit(f"BONGSU_VIA={via} is none of {', '.join(KINDS)}", returncode=3)
+        Server.via = KINDS[via]
+        if via == "nginx":
+            # Raw TCP is a matter of another module there, which has nothing of its own to show.
+            del TRANSPORTS["tcp"]
+        if via in ("nginx", "haproxy"):
+            # What these speak to their clients in the clear is HTTP/1.1; HTTP/2 there comes with TLS.
+            for name in [name for name in TRANSPORTS if name.startswith("http2")]:
+                del TRANSPORTS[name]
+
+
+def pytest_collection_modifyitems(config, items):
+    """What looks at the server's own socket sees the proxy's instead."""
+    if Server.via:
+        left = [item for item in items if item.get_closest_marker("direct") or item.get_closest_marker("proxies")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,9 @@ ORDINARY = {
 class Server:
     """One running server. Use it in a `with`: leaving the block ends the process."""
 
+    # What all suites go through, if anything: a kind of proxy (`proxies.py`), of which each server gets its own.
+    via = None
+
     def __init__(self, config=None, *flags):
         self._folder = tempfile.TemporaryDirectory(prefix="bongsu-")
         folder = Path(self._folder.name)
@@ -52,10 +55,16 @@ class Server:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             ports = self._await_ports(ports_file)
-            self.address, self.tcp = ports["http"], ports["tcp"]
+            self.direct, self.tcp = ports["http"], ports["tcp"]
+            self.proxy = Server.via(self.direct, tcp=self.tcp) if Server.via else None
         except BaseException:
             self.kill()
             raise
+        # Where clients connect to, and what they say is the server's name: a proxy in front is both, one between is neither.
+        between = self.proxy and self.proxy.name == "tinyproxy"
+        self.tunnel = (self.proxy.host, self.proxy.port) if between else None
+        self.address = self.proxy.address if self.proxy and not between else self.direct
+        self.tcp = self.proxy.tcp if self.proxy and not between else self.tcp
         host, port = self.address.rsplit(":", 1)
         self.host, self.port = host, int(port)
 
@@ -101,6 +110,8 @@ class Server:
 
     def __exit__(self, *_):
         self.kill()
+        if self.proxy:
+            self.proxy.close()
         self._folder.cleanup()
 
 

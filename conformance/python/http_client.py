@@ -30,9 +30,39 @@ def channel_path(channel, **query):
     return "/channels/" + quote(channel) + ("?" + written if written else "")
 
 
+def connect(server):
+    """A connection for whole requests, through the server's tunnel if it has one."""
+    if not server.tunnel:
+        return http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    connection = OneWrite(*server.tunnel, timeout=PATIENCE)
+    connection.set_tunnel(server.host, server.port)
+    return connection
+
+
+class OneWrite(http.client.HTTPConnection):
+    """Sends a request's head and body together. A proxy that leaves Nagle's algorithm on, as tinyproxy does, would hold the body
+    back until the head is acknowledged, which a kernel may put off for 40 ms."""
+
+    held = None
+
+    def request(self, *arguments, **options):
+        if not self.sock:
+            self.connect()
+        self.held = []
+        super().request(*arguments, **options)
+        whole, self.held = b"".join(self.held), None
+        self.send(whole)
+
+    def send(self, data):
+        if self.held is None:
+            super().send(data)
+        else:
+            self.held.append(data)
+
+
 def request(server, method, path, body=None, headers=None):
     """One request over a connection of its own."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    connection = connect(server)
     try:
         connection.request(method, path, body, headers or {})
         return read_answer(connection.getresponse())
@@ -65,7 +95,7 @@ def publish(server, channel, data, content_type="text/plain", **headers):
 
 def publish_many(server, channel, payloads):
     """Publishes over one connection, one request after the other, and returns the positions."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    connection = connect(server)
     try:
         positions = []
         for payload in payloads:
@@ -101,15 +131,35 @@ def assert_problem(answer, *statuses):
     return problem
 
 
+def reach(server, address, receive_buffer=None):
+    """A socket to one of the server's addresses, through its tunnel if it has one."""
+    reached = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    reached.settimeout(PATIENCE)
+    if receive_buffer:
+        reached.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    host, port = address.rsplit(":", 1)
+    reached.connect(server.tunnel or (host, int(port)))
+    if server.tunnel:
+        dig(reached, address)
+    return reached
+
+
+def dig(reached, address):
+    """Asks a proxy for a tunnel, and reads byte by byte, so that nothing of what comes through it is read too early."""
+    reached.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = reached.recv(1)
+        assert byte, head
+        head += byte
+    assert head.split()[1] == b"200", head
+
+
 class Raw:
     """A bare TCP connection to the server."""
 
     def __init__(self, server, receive_buffer=None):
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self.socket.settimeout(PATIENCE)
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect((server.host, server.port))
+        self.socket = reach(server, server.address, receive_buffer)
 
     def send(self, data):
         """Sends; a peer that has hung up already has perhaps answered, and that is what the test looks at."""

@@ -1,9 +1,7 @@
 """A subscriber for every transport, all with one face: `opened`, `take`, `close`. The shared cases run over `TRANSPORTS`."""
 
 import base64
-import http.client
 import json
-import socket
 import time
 from dataclasses import dataclass, field
 
@@ -11,7 +9,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from harness import PATIENCE
-from http_client import channel_path, get
+from http2_client import Http2
+from http_client import Answer, channel_path, connect as connect_http, get, reach
 
 POLL_PAUSE_SECONDS = 0.02
 
@@ -176,14 +175,16 @@ class Stream(Subscriber):
     accept, extra_headers = None, {}
 
     def start(self):
-        self.connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=PATIENCE)
-        headers = {"Accept": self.accept, **self.extra_headers}
-        self.connection.request("GET", channel_path(self.channel, **self.query), headers=headers)
-        self.response = self.connection.getresponse()
+        self.ask(channel_path(self.channel, **self.query), {"Accept": self.accept, **self.extra_headers})
         assert self.response.status == 200, (self.response.status, self.response.read())
         self.content_type = self.response.getheader("Content-Type", "")
         assert self.content_type.startswith(self.accept), self.content_type
         self.records = self.parse()
+
+    def ask(self, path, headers):
+        self.connection = connect_http(self.server)
+        self.connection.request("GET", path, headers=headers)
+        self.response = self.connection.getresponse()
 
     def next_record(self):
         record = next(self.records, None)
@@ -251,7 +252,7 @@ class Poll(Subscriber):
         query = dict(self.query) | ({"live": ""} if live else {})
         if self.wait and not live:
             query["wait"] = self.wait
-        answer = get(self.server, channel_path(self.channel, **query))
+        answer = self.ask(channel_path(self.channel, **query))
         assert answer.status in (200, 204), (answer.status, answer.body)
         self.query = {"after": answer.headers["bongsu-cursor"]}
         page = answer.json() if answer.status == 200 else {"publications": []}
@@ -260,6 +261,9 @@ class Poll(Subscriber):
         self.waiting += [record_of(publication) for publication in page["publications"]]
         if not self.waiting and not self.wait and not live:
             time.sleep(POLL_PAUSE_SECONDS)
+
+    def ask(self, path):
+        return get(self.server, path)
 
     def close(self):
         pass
@@ -273,10 +277,13 @@ class Native(Subscriber):
     """The native protocol over a WebSocket."""
 
     def start(self):
-        self.connection = open_websocket(self.server, "/channels/" + self.channel, ["bongsu.v1.json"])
+        self.connection = self.open()
         assert self.connection.subprotocol == "bongsu.v1.json"
         start = {name: int(value) if name == "last" else value or True for name, value in self.query.items()}
         self.tell({"subscribe": self.channel, "id": 1, **start})
+
+    def open(self):
+        return open_websocket(self.server, "/channels/" + self.channel, ["bongsu.v1.json"])
 
     def tell(self, command):
         self.connection.send(json.dumps(command))
@@ -295,8 +302,7 @@ class Tcp(Native):
     """The native protocol over a raw socket: a line for each object."""
 
     def start(self):
-        host, port = self.server.tcp.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        self.socket = reach(self.server, self.server.tcp)
         self.lines = self.socket.makefile("rb")
         start = {name: int(value) if name == "last" else value or True for name, value in self.query.items()}
         self.tell({"subscribe": self.channel, "id": 1, **start})
@@ -325,10 +331,60 @@ class Plain(Subscriber):
         self.connection.close()
 
 
+class StreamOverHttp2(Stream):
+    """The same over a stream of HTTP/2."""
+
+    def ask(self, path, headers):
+        self.connection = Http2(self.server)
+        self.response = self.connection.request("GET", path, headers)
+        self.response.head()
+
+
+class Http2Ndjson(StreamOverHttp2, Ndjson):
+    pass
+
+
+class Http2Multipart(StreamOverHttp2, Multipart):
+    pass
+
+
+class Http2Sse(StreamOverHttp2, Sse):
+    pass
+
+
+class Http2Poll(Poll):
+    """All polls over one connection."""
+
+    def start(self):
+        super().start()
+        self.connection = Http2(self.server)
+
+    def ask(self, path):
+        stream = self.connection.request("GET", path)
+        return Answer(stream.head(), stream.headers, stream.read())
+
+    def close(self):
+        self.connection.close()
+
+
+class Http2LongPoll(Http2Poll, LongPoll):
+    pass
+
+
+class Http2Native(Native):
+    def open(self):
+        return Http2(self.server).websocket("/channels/" + self.channel, "bongsu.v1.json")
+
+    def close(self):
+        super().close()
+        self.connection.stream.connection.close()
+
+
 def open_websocket(server, path, subprotocols=None, **options):
     """A WebSocket by the `websockets` library, `legacy` in that it may be opened outside a `with`."""
+    proxy = "http://{}:{}".format(*server.tunnel) if server.tunnel else None
     return connect(
-        server.ws(path), subprotocols=subprotocols, proxy=None, compression=None, max_size=None, max_queue=None,
+        server.ws(path), subprotocols=subprotocols, proxy=proxy, compression=None, max_size=None, max_queue=None,
         open_timeout=PATIENCE, close_timeout=5, legacy=True, **options,
     )
 
@@ -347,4 +403,6 @@ def close_frame(connection):
 TRANSPORTS = {
     "poll": Poll, "long-poll": LongPoll, "ndjson": Ndjson, "multipart": Multipart, "sse": Sse, "sse-last-event-id": SseResumed,
     "native": Native, "tcp": Tcp,
+    "http2-poll": Http2Poll, "http2-long-poll": Http2LongPoll, "http2-ndjson": Http2Ndjson, "http2-multipart": Http2Multipart,
+    "http2-sse": Http2Sse, "http2-native": Http2Native,
 }

@@ -17,8 +17,9 @@ EACH = 1_000
 ALL = 4 * EACH
 
 
-def curl(*arguments):
-    return ["curl", "--silent", "--show-error", "--no-buffer", "--noproxy", "*", "--max-time", "90", *arguments]
+def curl(server, *arguments):
+    way = ["--proxytunnel", "--suppress-connect-headers", "--proxy", "http://{}:{}".format(*server.tunnel)] if server.tunnel else ["--noproxy", "*"]
+    return ["curl", "--silent", "--show-error", "--no-buffer", *way, "--max-time", "90", *arguments]
 
 
 def curl_polls(server, channel, cursor, wait):
@@ -27,7 +28,7 @@ def curl_polls(server, channel, cursor, wait):
     while len(received) < ALL:
         query = {"after": cursor, **({"wait": wait} if wait else {})}
         done = subprocess.run(
-            curl("--fail", "--write-out", "%{stderr}%header{bongsu-cursor}", server.http(channel_path(channel, **query))),
+            curl(server, "--fail", "--write-out", "%{stderr}%header{bongsu-cursor}", server.http(channel_path(channel, **query))),
             capture_output=True, timeout=90, check=True)
         cursor = done.stderr.decode().strip()
         page = json.loads(done.stdout) if done.stdout else {"publications": []}
@@ -39,7 +40,7 @@ def curl_polls(server, channel, cursor, wait):
 def curl_stream(server, channel, cursor, accept):
     """Reads one answer that does not end."""
     process = subprocess.Popen(
-        curl("--include", "--header", f"Accept: {accept}", server.http(channel_path(channel, after=cursor))), stdout=subprocess.PIPE)
+        curl(server, "--include", "--header", f"Accept: {accept}", server.http(channel_path(channel, after=cursor))), stdout=subprocess.PIPE)
     try:
         headers = {}
         assert b" 200" in process.stdout.readline()
@@ -108,7 +109,7 @@ def test_six_subscribers_receive_the_same_of_four_publishers(server, channel):
 
 
 def test_curl_publishes_what_it_is_given(server, channel):
-    done = subprocess.run(curl("--fail-with-body", "--data-binary", "@-", server.http(channel_path(channel))), input=b"hi\n", capture_output=True, check=True)
+    done = subprocess.run(curl(server, "--fail-with-body", "--data-binary", "@-", server.http(channel_path(channel))), input=b"hi\n", capture_output=True, check=True)
     position = json.loads(done.stdout)["position"]
     assert (epoch_of(position) != "", offset_of(position)) == (True, 1)
     # What `--data-binary` says of its own accord is a form; the payload is the body as it is.
@@ -120,10 +121,10 @@ def test_curl_sees_a_gap_on_every_transport(forgetful, channel):
     for n in range(150):
         last = publish(forgetful, channel, str(n))
     address = forgetful.http(channel_path(channel, after=f"{epoch_of(last)}-1"))
-    polled = subprocess.run(curl(address), capture_output=True, check=True)
+    polled = subprocess.run(curl(forgetful, address), capture_output=True, check=True)
     assert json.loads(polled.stdout)["gap"]["reason"] == "trimmed"
     for accept in ["application/x-ndjson", "multipart/mixed", "text/event-stream"]:
-        process = subprocess.Popen(curl("--header", f"Accept: {accept}", address), stdout=subprocess.PIPE)
+        process = subprocess.Popen(curl(forgetful, "--header", f"Accept: {accept}", address), stdout=subprocess.PIPE)
         seen = b""
         while b'"trimmed"' not in seen:
             line = process.stdout.readline()

@@ -1,6 +1,5 @@
 """SIGTERM: the server takes no more, tells every client goodbye in its transport's own words, and ends in time."""
 
-import http.client
 import json
 import socket
 import time
@@ -8,8 +7,8 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from harness import ORDINARY, PATIENCE, Server
-from http_client import channel_path, moved, publish, read_answer
+from harness import ORDINARY, PATIENCE, Server, eventually, metric
+from http_client import Raw, channel_path, connect, get, moved, publish, read_answer
 from subscribers import TRANSPORTS, Multipart, Native, Ndjson, Plain, Sse, close_frame
 
 GOING_AWAY = (1001, 1012)
@@ -38,8 +37,10 @@ def test_everyone_is_told_and_the_process_ends(ending, channel):
         subscriber.opened()
     for subscriber in (*streams.values(), plain):
         assert subscriber.take().data == "a"
-    waiting = http.client.HTTPConnection(ending.host, ending.port, timeout=PATIENCE)
+    waiting = connect(ending)
     waiting.request("GET", channel_path(channel, after=last, wait=25))
+    # It is on its way, perhaps through a proxy: who is not there yet is not told.
+    eventually("the wait has begun", lambda: metric(get(ending, "/metrics").body.decode(), "bongsu_connections", transport="long-poll") == 1)
 
     began = time.monotonic()
     ending.terminate()
@@ -63,6 +64,7 @@ def test_everyone_is_told_and_the_process_ends(ending, channel):
     assert time.monotonic() - began < 15
 
 
+@pytest.mark.direct
 def test_no_newcomer_is_let_in_and_the_port_is_free_again(ending):
     ending.terminate()
     assert ending.wait() == 0
@@ -78,9 +80,9 @@ def test_an_idle_server_ends_at_once(ending):
 
 
 def test_one_that_does_not_listen_holds_nobody_up(ending, channel):
-    deaf = [socket.create_connection((ending.host, ending.port)) for _ in range(3)]
-    deaf[0].sendall(b"GET /chan")
-    deaf[1].sendall(f"GET {channel_path(channel)} HTTP/1.1\r\nHost: {ending.address}\r\nAccept: text/event-stream\r\n\r\n".encode())
+    deaf = [Raw(ending) for _ in range(3)]
+    deaf[0].send(b"GET /chan")
+    deaf[1].send(f"GET {channel_path(channel)} HTTP/1.1\r\nHost: {ending.address}\r\nAccept: text/event-stream\r\n\r\n".encode())
     ending.terminate()
     assert ending.wait(PATIENCE) == 0
     for connection in deaf:

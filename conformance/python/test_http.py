@@ -1,6 +1,5 @@
 """The HTTP face beside delivery: publishing, pages, validators, waits, cross-origin reading, problem documents."""
 
-import http.client
 import io
 import json
 import time
@@ -8,9 +7,10 @@ from urllib.parse import urljoin
 
 import pytest
 
-from harness import FOREIGN_ORIGIN, LISTED_ORIGIN, PATIENCE, Server
-from http_client import (CURSOR, assert_problem, channel_path, epoch_of, get, moved, offset_of, publish, publish_many, read_answer,
+from harness import FOREIGN_ORIGIN, LISTED_ORIGIN, Server
+from http_client import (CURSOR, assert_problem, channel_path, connect, epoch_of, get, moved, offset_of, publish, publish_many, read_answer,
                          request)
+from raw_websocket import PING, PONG, RawWebSocket, frame
 from subscribers import Multipart, Native, Ndjson, Sse
 
 
@@ -96,7 +96,7 @@ def test_a_validator_folds_an_unchanged_page(server, channel):
     first = get(server, channel_path(channel))
     assert first.headers["etag"].startswith('"'), "a strong validator"
     vary = first.headers["vary"].lower()
-    assert "accept" in vary and "prefer" in vary
+    assert all(name in vary for name in ("accept", "prefer", "last-event-id")), "what chooses the answer"
     again = get(server, channel_path(channel), If_None_Match=first.headers["etag"])
     assert (again.status, again.body) == (304, b"")
     assert again.headers["bongsu-cursor"] == first.headers["bongsu-cursor"]
@@ -145,7 +145,7 @@ def test_a_wait_that_ends_has_no_content_but_a_cursor(server, channel, header):
 
 def test_a_wait_ends_with_the_first_publication(server, channel):
     last = publish(server, channel, "a")
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    connection = connect(server)
     began = time.monotonic()
     connection.request("GET", channel_path(channel, after=last, wait=25))
     position = publish(server, channel, "b")
@@ -180,7 +180,7 @@ def test_last_event_id_wins_over_the_query(server, channel):
 
 def test_streams_say_that_nobody_may_hold_them_back(server, channel):
     for accept in ["application/x-ndjson", "multipart/mixed", "text/event-stream"]:
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        connection = connect(server)
         connection.request("GET", channel_path(channel), headers={"Accept": accept})
         response = connection.getresponse()
         assert response.status == 200
@@ -208,6 +208,15 @@ def test_a_silent_stream_shows_that_it_is_alive(channel, transport):
         stream.records = stream.parse()
         stream.opened()
         assert stream.take().data == "at last"
+
+
+def test_a_silent_websocket_is_pinged_after_each_silence(channel):
+    """However long an answer to a ping may take: proxies cut what is silent."""
+    with Server({"websocket": {"ping_interval": "100ms", "ping_timeout": "10m"}}) as server:
+        with RawWebSocket(server, "/channels/" + channel) as websocket:
+            for _ in range(4):
+                assert websocket.receive() == (PING, b"")
+                websocket.send(frame(PONG))
 
 
 def test_sse_can_put_the_json_form_in_data(server, channel):
@@ -314,7 +323,7 @@ def test_a_batch_and_a_subscriber_meet(server, channel):
 
 
 def test_keeps_the_connection_open_between_requests(server, channel):
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    connection = connect(server)
     connection.connect()
     socket = connection.sock
     for n in range(3):

@@ -1,12 +1,10 @@
 """Several channels in one subscription, with one composite cursor that resumes them all."""
 
-import http.client
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from harness import PATIENCE
-from http_client import get, publish, publish_many
+from http_client import connect, get, publish, publish_many
 from subscribers import multipart_records, ndjson_records, sse_records
 
 
@@ -23,7 +21,7 @@ class OpenStream:
     """A stream of several channels by its `Accept`."""
 
     def __init__(self, server, path, accept):
-        self.connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        self.connection = connect(server)
         self.connection.request("GET", path, headers={"Accept": accept})
         self.response = self.connection.getresponse()
         assert self.response.status == 200, self.response.read()

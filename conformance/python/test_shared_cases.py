@@ -5,7 +5,7 @@ import json
 import pytest
 
 from http_client import CURSOR, epoch_of, moved, publish, publish_many
-from subscribers import TRANSPORTS, Plain, close_frame
+from subscribers import TRANSPORTS, Plain, Poll, close_frame
 
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS.values(), ids=TRANSPORTS.keys())
 
@@ -61,7 +61,7 @@ def test_joins_history_to_live_without_gap_or_duplicate(server, channel, transpo
 def test_starts_where_it_is_asked_to(server, channel, transport, start, expected):
     publish_many(server, channel, [str(n) for n in range(5)])
     with transport(server, channel, **start) as subscriber:
-        if transport.__name__ in ("Poll", "LongPoll"):
+        if issubclass(transport, Poll):
             # A page of `last=0` is empty, and a wait would last until something comes; what follows its cursor is the same.
             subscriber.wait = None
             subscriber.fetch()

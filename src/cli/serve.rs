@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bongsu_server::config::{Config, Flag, LogFormat, Sources};
 use bongsu_server::serve::{Addresses, ServeFault, Server};
@@ -111,23 +112,29 @@ impl Serve {
 async fn until_ended(server: Arc<Server>, signals: &mut Signals) -> Result<(), Failure> {
     let joined = Arc::clone(&server);
     let mut ended = tokio::task::spawn_blocking(move || joined.join());
-    for signals_before in 0.. {
+    let mut first: Option<Instant> = None;
+    loop {
         tokio::select! {
             ended = &mut ended => return ended.map_err(failure)?.map_err(cannot_serve),
-            signal = signals.next() => match signals_before {
-                0 => {
+            signal = signals.next() => match first {
+                None => {
                     info!(signal, "stopping: telling every client goodbye");
                     server.shutdown();
+                    first = Some(Instant::now());
                 }
-                _ => {
+                // One that is sent to the process and to its group, as `timeout` does, comes twice and means once.
+                Some(first) if first.elapsed() < ONE_SIGNAL => (),
+                Some(_) => {
                     warn!(signal, "stopping at once");
                     return Err(Failure::new(Exit::Failure, "stopped before every client was told goodbye"));
                 }
             },
         }
     }
-    Ok(())
 }
+
+/// Signals within so long count as one.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// The signals that end a server.
 struct Signals {

@@ -18,8 +18,16 @@ struct Tool {
 pub(crate) const CURL: &str = "curl";
 /// What a person at a raw socket needs. Only OpenBSD's can end its own half of a connection.
 pub(crate) const NC: &str = "nc";
+/// What loads HTTP/2 beside curl.
+pub(crate) const H2LOAD: &str = "h2load";
 /// What the browser's suite needs.
 pub(crate) const CHROMIUM: &str = "chromium";
+/// A proxy in front.
+pub(crate) const NGINX: &str = "nginx";
+/// Another.
+pub(crate) const HAPROXY: &str = "haproxy";
+/// A proxy between.
+pub(crate) const TINYPROXY: &str = "tinyproxy";
 /// What the Python suites need.
 pub(crate) const PYTHON: &str = "python";
 /// What the npm suites need.
@@ -28,7 +36,11 @@ pub(crate) const NODE: &str = "node";
 const TOOLS: &[Tool] = &[
     Tool { name: CURL, packages: &["curl"], is_there: || succeeds(&mut command("curl", ["--version"])) },
     Tool { name: NC, packages: &["netcat-openbsd"], is_there: || succeeds(&mut command("sh", ["-c", "nc -h 2>&1 | grep -q OpenBSD"])) },
+    Tool { name: H2LOAD, packages: &["nghttp2-client"], is_there: || succeeds(&mut command("h2load", ["--version"])) },
     Tool { name: CHROMIUM, packages: &["chromium"], is_there: || chromium().is_some() },
+    Tool { name: NGINX, packages: &["nginx-light"], is_there: || is_program("nginx") },
+    Tool { name: HAPROXY, packages: &["haproxy"], is_there: || is_program("haproxy") },
+    Tool { name: TINYPROXY, packages: &["tinyproxy-bin"], is_there: || is_program("tinyproxy") },
     Tool { name: PYTHON, packages: &["python3", "python3-venv"], is_there: has_python },
     Tool { name: NODE, packages: &["nodejs", "npm"], is_there: has_node },
 ];
@@ -57,7 +69,7 @@ pub(crate) fn tools(names: &[&str]) -> Result<(), String> {
 pub(crate) fn python_packages() -> Result<(), String> {
     let requirements = repository().join("conformance/python/requirements.txt");
     let stamp = venv().join("installed.txt");
-    if same(&requirements, &stamp) && succeeds(&mut command(python(), ["-c", "import pytest, websockets"])) {
+    if same(&requirements, &stamp) && succeeds(&mut command(python(), ["-c", "import pytest, websockets, h2"])) {
         println!("all there: {}", venv().display());
         return Ok(());
     }
@@ -97,6 +109,11 @@ fn chromium() -> Option<PathBuf> {
     let named = std::env::var_os("CHROMIUM_BIN").map(PathBuf::from);
     let usual = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
     named.into_iter().chain(usual).find(|file| file.exists())
+}
+
+/// Whether a program answers. Debian keeps servers where not everybody's PATH leads.
+fn is_program(name: &str) -> bool {
+    [name.to_owned(), format!("/usr/sbin/{name}")].into_iter().any(|program| succeeds(&mut command(program, ["-v"])))
 }
 
 fn has_python() -> bool {

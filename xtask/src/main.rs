@@ -15,7 +15,7 @@ const USAGE: &str = "\
 The project's chores.
 
   cargo xtask test [--only PART]…            install what the tests need, then run everything
-                                             PART: rust, python, curl, node or browser; several with commas
+                                             PART: rust, python, curl, proxies, node or browser; several with commas
   cargo xtask fuzz [--seconds N] [TARGET]    feed the decoders with mutated input, 60 seconds unless said otherwise
   cargo xtask conformance autobahn [--cases PATTERN]…
                                              run the Autobahn test suite against /echo; all cases take some 20 minutes";

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use crate::install::{self, CHROMIUM, CURL, NC, NODE, PYTHON};
+use crate::install::{self, CHROMIUM, CURL, H2LOAD, HAPROXY, NC, NGINX, NODE, PYTHON, TINYPROXY};
 use crate::steps::{Steps, run as done};
 use crate::{cargo, command, repository};
 
@@ -16,14 +16,22 @@ pub(crate) enum Part {
     Python,
     /// The suites that run curl.
     Curl,
+    /// The suites behind proxies.
+    Proxies,
     /// The clients from npm.
     Node,
     /// Chromium.
     Browser,
 }
 
-const ALL: &[(&str, Part)] =
-    &[("rust", Part::Rust), ("python", Part::Python), ("curl", Part::Curl), ("node", Part::Node), ("browser", Part::Browser)];
+const ALL: &[(&str, Part)] = &[
+    ("rust", Part::Rust),
+    ("python", Part::Python),
+    ("curl", Part::Curl),
+    ("proxies", Part::Proxies),
+    ("node", Part::Node),
+    ("browser", Part::Browser),
+];
 
 const BUILD: &str = "build of the server";
 const TOOLS: &str = "system packages";
@@ -62,10 +70,13 @@ pub(crate) fn run(parts: &[Part]) -> bool {
         prepare(&mut steps, parts);
     }
     if has(Part::Python) {
-        steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES], "Python clients", || pytest("not curl"));
+        steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES], "Python clients", || pytest("not curl and not proxies"));
     }
     if has(Part::Curl) {
         steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES], "curl", || pytest("curl"));
+    }
+    if has(Part::Proxies) {
+        steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES], "proxies", proxies);
     }
     if has(Part::Node) {
         steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "npm clients", || node("clients.test.mjs"));
@@ -85,9 +96,20 @@ fn rust(steps: &mut Steps) {
 
 fn prepare(steps: &mut Steps, parts: &[Part]) {
     let has = |part| parts.contains(&part);
-    let pythonic = has(Part::Python) || has(Part::Curl);
+    let pythonic = has(Part::Python) || has(Part::Curl) || has(Part::Proxies);
     let npm = has(Part::Node) || has(Part::Browser);
-    let wanted = [(CURL, has(Part::Curl)), (NC, pythonic), (CHROMIUM, has(Part::Browser)), (PYTHON, pythonic), (NODE, npm)];
+    let proxies = has(Part::Proxies);
+    let wanted = [
+        (CURL, has(Part::Curl) || proxies),
+        (H2LOAD, has(Part::Curl)),
+        (NC, pythonic),
+        (NGINX, proxies),
+        (HAPROXY, proxies),
+        (TINYPROXY, proxies),
+        (CHROMIUM, has(Part::Browser)),
+        (PYTHON, pythonic),
+        (NODE, npm),
+    ];
     let names: Vec<&str> = wanted.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| *name).collect();
     steps.step(TOOLS, || install::tools(&names));
     if pythonic {
@@ -115,6 +137,19 @@ fn pytest(marked: &str) -> Result<(), String> {
     done(command(install::python(), arguments).env(BINARY_VARIABLE, binary()?))
 }
 
+/// Runs what is about proxies, and then through each proxy what is about transports: not what a proxy itself decides, as bad
+/// requests and slow readers are.
+fn proxies() -> Result<(), String> {
+    pytest("proxies")?;
+    for via in ["nginx", "haproxy", "tinyproxy"] {
+        println!("through {via}:");
+        let files = BEHIND_PROXIES.map(|name| format!("conformance/python/test_{name}.py"));
+        let arguments = ["-m", "pytest"].into_iter().chain(files.iter().map(String::as_str));
+        done(command(install::python(), arguments).env(BINARY_VARIABLE, binary()?).env("BONGSU_VIA", via))?;
+    }
+    Ok(())
+}
+
 fn node(file: &str) -> Result<(), String> {
     let folder = repository().join("conformance/node");
     done(command("node", ["--test", file]).current_dir(folder).env(BINARY_VARIABLE, binary()?))
@@ -122,6 +157,7 @@ fn node(file: &str) -> Result<(), String> {
 
 /// The variable that names the server under test.
 pub(crate) const BINARY_VARIABLE: &str = "BONGSU_BIN";
+const BEHIND_PROXIES: [&str; 7] = ["shared_cases", "changing_transport", "curl", "goodbye", "http", "many_channels", "native"];
 
 #[cfg(test)]
 mod tests {

@@ -58,6 +58,7 @@ struct LoadArgs {
 #[derive(Args)]
 struct CompareArgs {
     /// NAME=COMMAND with {ports} for the ports file; the command @ceiling is the bare server. The first is what ratios refer to.
+    /// A name that ends in +silent has one more subscriber, which reads nothing.
     #[arg(long = "server", required = true)]
     servers: Vec<String>,
     /// Which scenarios, by their names; all if none is given.
@@ -110,7 +111,7 @@ struct Shape {
 /// A name, and what differs from a thousand WebSocket subscribers of one channel with one publication in flight.
 type Scenario = (&'static str, fn(&mut Shape));
 
-const SCENARIOS: [Scenario; 22] = [
+const SCENARIOS: [Scenario; 23] = [
     ("ws-1", |_| ()),
     ("ws-64", |shape| shape.in_flight = 64),
     ("ws-20/s", |shape| shape.rate = Some(20.0)),
@@ -132,6 +133,7 @@ const SCENARIOS: [Scenario; 22] = [
     }),
     ("ws-laggard-1", |shape| (shape.slow, shape.slow_pause) = (1, 0.5)),
     ("ws-laggard-64", |shape| (shape.slow, shape.slow_pause, shape.in_flight) = (1, 0.5, 64)),
+    ("ws-100-4k-300/s", |shape| (shape.subscribers, shape.payload, shape.rate) = (100, 4096, Some(300.0))),
     ("deflate-64", |shape| json(shape, 64, 50.0)),
     ("deflate-1024", |shape| json(shape, 1024, 50.0)),
     ("deflate-16384", |shape| json(shape, 16_384, 20.0)),
@@ -267,6 +269,10 @@ fn compare(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
         for _ in 0..args.rounds {
             for (place, (_, command)) in servers.iter().enumerate() {
                 let server = Server::start(command)?;
+                let mut shape = shape.clone();
+                if servers[place].0.ends_with("+silent") {
+                    (shape.slow, shape.slow_pause) = (1, 3600.0);
+                }
                 match load::run(&plan(&shape, server.address, Some(server.child.id()))?) {
                     Ok(report) => reports[place].push(report),
                     Err(fault) => eprintln!("{name}: {}: {fault}", servers[place].0),

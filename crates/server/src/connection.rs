@@ -29,6 +29,8 @@ pub struct Connection {
     pub(crate) armed_ms: u64,
     /// Whether a part of a request's head is there, and the time for the rest runs.
     pub(crate) in_head: bool,
+    /// Whether nothing was read yet, so that its first bytes tell what it speaks.
+    pub(crate) fresh: bool,
     /// Whether the peer sends no more but still receives.
     pub(crate) half_closed: bool,
     /// The task that waits for something to read; none while it is not to be read from.
@@ -47,6 +49,8 @@ pub(crate) enum Phase {
     Streaming(Box<Streaming>),
     /// A WebSocket.
     WebSocket(Box<WebSocketPhase>),
+    /// Its first bytes are of another protocol, and it is handed over as soon as they are read.
+    Handover,
     /// Lines over TCP.
     Lines(Box<Lines>),
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
@@ -85,16 +89,17 @@ pub(crate) struct Followed {
 }
 
 impl Connection {
-    pub(crate) fn new(link: Link, generation: u32) -> Self {
+    pub(crate) fn new(link: Link, kind: TransportKind, generation: u32) -> Self {
         Self {
             link,
             generation,
-            kind: TransportKind::Http,
+            kind,
             phase: Phase::Head,
             unread: BytesMut::new(),
             due_ms: u64::MAX,
             armed_ms: u64::MAX,
             in_head: false,
+            fresh: true,
             half_closed: false,
             reader: None,
         }

@@ -1,6 +1,8 @@
 //! The bytes of one connection, in and out. A worker owns it and writes to it directly; only one that is full waits for itself.
 
+use std::future::poll_fn;
 use std::io;
+use std::net::Shutdown;
 use std::rc::Rc;
 
 use bongsu_core::hub::{Sink, Written};
@@ -8,32 +10,61 @@ use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::http2::Stream;
+
 /// A connection's two ends.
 #[derive(Debug, Clone)]
 pub enum Link {
     /// TCP as it is.
     Plain(Rc<TcpStream>),
+    /// A stream of an HTTP/2 connection.
+    Stream(Rc<Stream>),
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes.
+    Some,
+    /// Nothing yet.
+    Nothing,
+    /// The end of what the peer sends; the answer may still go on.
+    End,
+    /// The end of the connection.
+    Closed,
+    /// The connection broke.
+    Broken,
 }
 
 impl Link {
     /// Reads what is there, if anything, behind what `input` already holds.
-    pub fn try_read(&self, input: &mut BytesMut) -> io::Result<usize> {
+    pub fn try_read(&self, input: &mut BytesMut) -> Read {
         match self {
-            Self::Plain(stream) => stream.try_read_buf(input),
+            Self::Plain(stream) => match stream.try_read_buf(input) {
+                Ok(0) => Read::Closed,
+                Ok(_) => Read::Some,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
+                Err(_) => Read::Broken,
+            },
+            Self::Stream(stream) => stream.try_read(input),
         }
     }
 
     /// Waits until there may be something to read.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub async fn readable(&self) {
         match self {
-            Self::Plain(stream) => stream.readable().await,
+            // An error shows again when it is read.
+            Self::Plain(stream) => _ = stream.readable().await,
+            Self::Stream(stream) => poll_fn(|cx| stream.poll_readable(cx)).await,
         }
     }
 
     /// Waits until the peer may take more.
-    pub async fn writable(&self) -> io::Result<()> {
+    pub async fn writable(&self) {
         match self {
-            Self::Plain(stream) => stream.writable().await,
+            // An error shows again when something is written.
+            Self::Plain(stream) => _ = stream.writable().await,
+            Self::Stream(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
         }
     }
 
@@ -41,7 +72,24 @@ impl Link {
     pub fn shut_write(&self) {
         match self {
             // A socket that is already gone needs no goodbye.
-            Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(std::net::Shutdown::Write),
+            Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Write),
+            Self::Stream(stream) => stream.shut_write(),
+        }
+    }
+
+    /// Whether the peer may still say something, and be heard, once our side has ended.
+    pub fn lingers(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Stream(stream) => stream.lingers(),
+        }
+    }
+
+    /// Ends both sides at once. Whoever still waits on the connection is woken, so that nothing holds it open.
+    pub fn cut(&self) {
+        match self {
+            Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Both),
+            Self::Stream(stream) => stream.cut(),
         }
     }
 }
@@ -50,6 +98,7 @@ impl Sink for Link {
     fn try_write(&mut self, bytes: &Bytes) -> Written {
         match self {
             Self::Plain(stream) => written(stream.try_write(bytes), bytes.len()),
+            Self::Stream(stream) => stream.try_write(bytes),
         }
     }
 
@@ -60,6 +109,17 @@ impl Sink for Link {
                 let slices: smallvec::SmallVec<[io::IoSlice<'_>; 16]> =
                     slices.iter().take(SLICES_MAX).map(|slice| io::IoSlice::new(slice)).collect();
                 written(stream.try_write_vectored(&slices), whole)
+            }
+            Self::Stream(stream) => {
+                let mut taken = 0;
+                for slice in slices {
+                    match stream.try_write(slice) {
+                        Written::All => taken += slice.len(),
+                        Written::Part(part) => return Written::Part(taken + part),
+                        Written::Gone => return Written::Gone,
+                    }
+                }
+                Written::All
             }
         }
     }

@@ -20,7 +20,8 @@ use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
 use crate::http::coding::Coder;
-use crate::link::Link;
+use crate::http2::Peers;
+use crate::link::{Link, Read};
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
 use crate::shared::Shared;
 use crate::tally::Tallies;
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: WorkerMetrics,
     pub(crate) rng: SmallRng,
     pub(crate) leaving: Option<Leaving>,
+    pub(crate) http2: Peers,
     index: usize,
     me: Weak<RefCell<Worker>>,
     deadlines: Deadlines,
@@ -80,7 +82,7 @@ pub(crate) struct Leaving {
 }
 
 /// What a reader does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// Waits for more.
     On,
@@ -88,6 +90,8 @@ pub(crate) enum Reading {
     Yield,
     /// Ends; it is started again when there is room.
     Off,
+    /// Ends; the socket, of which these bytes were read, speaks HTTP/2.
+    Handover(Bytes),
 }
 
 impl Worker {
@@ -107,6 +111,7 @@ impl Worker {
                 metrics: shared.metrics.worker(index),
                 rng: SmallRng::from_rng(&mut rand::rng()),
                 leaving: None,
+                http2: Peers::default(),
                 index,
                 me: me.clone(),
                 deadlines: Deadlines::new(shared.clock.now_ms()),
@@ -157,7 +162,7 @@ impl Worker {
     /// Takes up a connection that was accepted.
     pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
         let config = &self.shared.config;
-        if self.shared.metrics.connections() >= config.http.connections_max as u64 {
+        if self.is_full() {
             // One try: who is not ready to read a refusal is closed without it.
             _ = stream.try_write(door.overloaded());
             self.metrics.fault("too-many-connections");
@@ -169,27 +174,37 @@ impl Worker {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
         let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
+        let (link, kind) = (Link::Plain(Rc::new(stream)), if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http });
         if door == Door::Tcp {
             let period = config.tcp.keepalive.get();
             let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
-            _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&probes);
+            if let Link::Plain(stream) = &link {
+                _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
+            }
         }
-        self.generations = self.generations.wrapping_add(1);
-        let key = self.hub.add(Connection::new(Link::Plain(Rc::new(stream)), self.generations));
+        let (key, _) = self.add(link, kind);
         match door {
-            Door::Http => {
-                self.metrics.opened(TransportKind::Http);
-                self.arm(key, due_ms);
-            }
-            Door::Tcp => {
-                self.metrics.opened(TransportKind::Tcp);
-                self.set_phase(key, Phase::Lines(Box::default()));
-                if let Some(connection) = self.hub.sink(key) {
-                    connection.kind = TransportKind::Tcp;
-                }
-            }
+            Door::Http => self.arm(key, due_ms),
+            Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
         }
         self.read_on(key);
+    }
+
+    /// Whether there are as many connections as there may be. A stream of an HTTP/2 connection is one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.metrics.connections() >= self.shared.config.http.connections_max as u64
+    }
+
+    /// Makes a connection of a link.
+    pub(crate) fn add(&mut self, link: Link, kind: TransportKind) -> (SubscriberKey, u32) {
+        self.generations = self.generations.wrapping_add(1);
+        let key = self.hub.add(Connection::new(link, kind, self.generations));
+        self.metrics.opened(kind);
+        // Whoever comes while the server takes its leave is told too.
+        if let Some(leaving) = &mut self.leaving {
+            leaving.to_tell.push((key, self.generations));
+        }
+        (key, self.generations)
     }
 
     /// Starts the task that waits for something to read, unless it runs.
@@ -219,10 +234,15 @@ impl Worker {
             input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
             let read = connection.link.try_read(&mut input);
             match read {
-                Ok(0) => self.on_end(key),
-                Ok(_) => self.on_input(key, &mut input),
-                Err(ref error) if error.kind() == std::io::ErrorKind::WouldBlock => (),
-                Err(_) => self.close(key, CloseReason::Vanished),
+                Read::Some => self.on_input(key, &mut input),
+                Read::Nothing => (),
+                Read::End => self.on_stream_end(key, &mut input),
+                Read::Closed => self.on_end(key),
+                Read::Broken => self.close(key, CloseReason::Vanished),
+            }
+            if let Some(first) = self.hand_over(key, generation, &mut input) {
+                self.read_buffer = buffer;
+                return Reading::Handover(first);
             }
             self.keep_unread(key, generation, &mut input);
             if own {
@@ -233,9 +253,9 @@ impl Worker {
             }
             self.settle();
             match read {
-                Ok(count) if count > 0 => (),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Reading::On,
-                _ => return Reading::Off,
+                Read::Some => (),
+                Read::Nothing | Read::End => return Reading::On,
+                Read::Closed | Read::Broken => return Reading::Off,
             }
             if self.is_stalled(key) {
                 if let Some(connection) = self.hub.sink(key) {
@@ -245,6 +265,18 @@ impl Worker {
             }
         }
         Reading::Yield
+    }
+
+    /// Gives up a connection whose first bytes are of another protocol, and returns them. It ends when its new owner says so.
+    fn hand_over(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) -> Option<Bytes> {
+        let connection = self.hub.sink(key).filter(|connection| connection.generation == generation)?;
+        if !matches!(connection.phase, Phase::Handover) {
+            return None;
+        }
+        // The task that reads goes on with the socket.
+        connection.reader = None;
+        self.hub.remove(key);
+        Some(Bytes::copy_from_slice(&input.split()))
     }
 
     /// Keeps what could not be used yet: in memory of its own, unless it already is.
@@ -265,7 +297,7 @@ impl Worker {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
             Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
-            Phase::Streaming(_) | Phase::Closing(_) => false,
+            Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover => false,
         }
     }
 
@@ -280,7 +312,7 @@ impl Worker {
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
                 Phase::Lines(_) => self.on_lines(key, input),
-                Phase::Waiting(_) => false,
+                Phase::Waiting(_) | Phase::Handover => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
                     input.clear();
@@ -306,7 +338,7 @@ impl Worker {
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
-            Phase::Waiting(_) | Phase::Streaming(_) => CloseReason::Client,
+            Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover => CloseReason::Client,
         };
         self.close(key, reason);
     }
@@ -342,7 +374,14 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
             Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
-            Phase::Closing(_) => connection.link.shut_write(),
+            Phase::Closing(reason) => {
+                connection.link.shut_write();
+                match connection.link.lingers() {
+                    true if reason == CloseReason::Done => self.arm(key, self.now_ms() + LINGER_MS),
+                    true => (),
+                    false => self.close(key, reason),
+                }
+            }
             _ if connection.reader.is_none() => self.resume(key),
             _ => (),
         }
@@ -398,8 +437,7 @@ impl Worker {
         let (link, generation) = (connection.link.clone(), connection.generation);
         let me = self.me.clone();
         spawn_local(async move {
-            // An error shows again when something is written.
-            _ = link.writable().await;
+            link.writable().await;
             if let Some(worker) = me.upgrade() {
                 worker.borrow_mut().on_writable(key, generation);
             }
@@ -451,6 +489,7 @@ impl Worker {
     pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
         self.stop_waiting(key);
         let Some(connection) = self.hub.remove(key) else { return };
+        connection.link.cut();
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);
         }
@@ -521,6 +560,7 @@ impl Worker {
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
             // The system probes whether the peer is there.
             Phase::Lines(_) => (),
+            Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
                 self.close(key, reason);
@@ -557,6 +597,7 @@ impl Worker {
         let ticks = (timeout_ms / 2 / crate::deadlines::TICK_MS).max(1) as usize;
         let share = pace.div_ceil(self.shared.workers).div_ceil(1000 / crate::deadlines::TICK_MS as usize);
         let per_tick = share.max(to_tell.len().div_ceil(ticks)).max(1);
+        self.http2.leave();
         self.leaving = Some(Leaving { to_tell, per_tick, until_ms: now_ms + timeout_ms });
         self.go_on_leaving(now_ms);
         self.settle();
@@ -575,12 +616,13 @@ impl Worker {
         if over {
             let left: Vec<_> = self.hub.keys().map(|(key, _)| key).collect();
             left.into_iter().for_each(|key| self.close(key, CloseReason::Shutdown));
+            self.cut_http2();
         }
     }
 
     /// Whether it has nobody left.
     pub(crate) fn is_alone(&self) -> bool {
-        self.hub.subscribers() == 0
+        self.hub.subscribers() == 0 && self.http2.is_empty()
     }
 
     /// In how many milliseconds a client that is told goodbye may come back; drawn anew for each, so that they do not come at once.
@@ -598,13 +640,20 @@ impl Worker {
 /// Waits for something to read, reads it, and so on.
 async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32) {
     loop {
-        // An error shows again when it is read.
-        _ = link.readable().await;
+        link.readable().await;
         let reading = worker.borrow_mut().on_readable(key, generation);
         match reading {
             Reading::On => (),
             Reading::Yield => tokio::task::yield_now().await,
             Reading::Off => return,
+            Reading::Handover(first) => {
+                let Link::Plain(stream) = link else { return };
+                if let Some(stream) = Rc::into_inner(stream) {
+                    let again = WorkerRef::clone(&worker);
+                    worker.borrow_mut().take_up_http2(again, stream, first);
+                }
+                return;
+            }
         }
     }
 }
@@ -617,6 +666,8 @@ const READ_BUFFER_BYTES: usize = 64 << 10;
 const TAPES_BYTES_MAX: usize = 64 << 20;
 const TICKS_PER_LAG_CHECK: u64 = 5;
 const TICKS_PER_SWEEP: u64 = 20;
+/// How long a connection may stay to notice that its last answer was given.
+pub(crate) const LINGER_MS: u64 = 2000;
 /// How long one who is closed as slow has for its goodbye.
 const SLOW_GRACE_MS: u64 = 500;
 /// How long an HTTP client that was told goodbye may take to hang up.

@@ -13,6 +13,7 @@ impl Config {
         let mut within = |section: &str, key: &str, value, allowed| report(format!("{section}.{key}"), value, allowed);
         self.listen.check_ranges(&mut |key, value, allowed| within("listen", key, value, allowed));
         self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
+        self.http2.check_ranges(&mut |key, value, allowed| within("http2", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));

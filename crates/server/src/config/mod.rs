@@ -36,6 +36,8 @@ pub struct Config {
     pub listen: Listen,
     /// Bounds on HTTP.
     pub http: Http,
+    /// Bounds on HTTP/2.
+    pub http2: Http2,
     /// Bounds on WebSocket.
     pub websocket: WebSocket,
     /// Bounds on the native protocol over TCP.
@@ -107,6 +109,24 @@ section! {
         hosts: Vec<String> = Vec::new();
         /// The origins of other sites whose pages may use this server.
         origins: Vec<String> = Vec::new();
+    }
+}
+
+section! {
+    /// HTTP/2, on the same address as HTTP/1.1; what is set there holds here too, and this comes beside it.
+    Http2 {
+        /// Streams that a client may have open at once on a connection.
+        streams_max: usize = 1_000, in 1..=1_000_000;
+        /// Bytes of a stream that wait to be sent.
+        stream_bytes_max: Size = Size::kib(64), in Size::kib(1)..=Size::mib(16);
+        /// Bytes that a client may send ahead on a stream.
+        receive_stream_bytes: Size = Size::kib(64), in Size::kib(16)..=Size::mib(16);
+        /// Bytes that a client may send ahead on all streams of a connection.
+        receive_connection_bytes: Size = Size::mib(1), in Size::kib(64)..=Size::mib(64);
+        /// How often the peer of a connection is asked whether it is there.
+        ping_interval: Period = Period::secs(25), in Period::millis(10)..=Period::days(1);
+        /// How long the answer may take.
+        ping_timeout: Period = Period::secs(20), in Period::millis(10)..=Period::days(1);
     }
 }
 

@@ -19,6 +19,7 @@ enum State {
     Chunk(u64),
     ChunkEnd,
     Trailer,
+    Stream,
     Done,
 }
 
@@ -47,6 +48,8 @@ impl Body {
             BodyLength::Known(0) => State::Done,
             BodyLength::Known(length) => State::Known(length),
             BodyLength::Chunked => State::ChunkHead,
+            BodyLength::Stream(Some(length)) if length > bytes_max as u64 => return Err(BodyFault::TooLarge { max: bytes_max }),
+            BodyLength::Stream(_) => State::Stream,
         };
         Ok(Self { gathered: BytesMut::new(), bytes_max, state })
     }
@@ -63,6 +66,13 @@ impl Body {
                         return Ok(None);
                     }
                     self.state = State::Done;
+                }
+                State::Stream => {
+                    if self.gathered.len() + input.len() > self.bytes_max {
+                        return Err(BodyFault::TooLarge { max: self.bytes_max });
+                    }
+                    self.gather(input, input.len() as u64);
+                    return Ok(None);
                 }
                 State::ChunkHead => {
                     let Some(line) = take_line(input)? else { return Ok(None) };
@@ -89,6 +99,13 @@ impl Body {
                     self.state = if line.is_empty() { State::Done } else { State::Trailer };
                 }
             }
+        }
+    }
+
+    /// No more will come: what a stream brought so far is its whole body.
+    pub fn end(&mut self) {
+        if let State::Stream = self.state {
+            self.state = State::Done;
         }
     }
 
@@ -168,6 +185,18 @@ mod tests {
         assert_eq!(Body::new(BodyLength::Known(11), 10).err(), Some(BodyFault::TooLarge { max: 10 }));
         let mut body = Body::new(BodyLength::Chunked, 10).expect("within the bound");
         assert_eq!(take(&mut body, "b\r\n").0, Err(BodyFault::TooLarge { max: 10 }));
+    }
+
+    #[test]
+    fn a_stream_is_whole_when_it_ends() {
+        let mut body = Body::new(BodyLength::Stream(None), 5).expect("within the bound");
+        assert_eq!(take(&mut body, "abc"), (Ok(None), String::new()));
+        assert_eq!(take(&mut body, "de").0, Ok(None));
+        body.end();
+        assert_eq!(take(&mut body, "").0, Ok(Some("abcde".into())));
+        assert_eq!(Body::new(BodyLength::Stream(Some(6)), 5).err(), Some(BodyFault::TooLarge { max: 5 }));
+        let mut body = Body::new(BodyLength::Stream(None), 5).expect("within the bound");
+        assert_eq!(take(&mut body, "abcdef").0, Err(BodyFault::TooLarge { max: 5 }));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::problem::Problem;
-use super::request::Request;
+use super::request::{Request, Version};
 
 /// The names and origins that this server knows as its own.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Guard {
     /// Checks a request.
     pub fn check(&self, request: &Request) -> Result<Admitted, Problem> {
         let host = request.header("host").unwrap_or_default();
-        if !(self.knows_host(host) || (host.is_empty() && request.http10)) {
+        if !(self.knows_host(host) || (host.is_empty() && request.version == Version::Http10)) {
             let detail = format!("this server does not answer to the name {host:?}; use its address, or list the name in http.hosts");
             return Err(Problem::new(421, "foreign-host", detail));
         }

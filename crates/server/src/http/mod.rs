@@ -1,4 +1,4 @@
-//! HTTP/1.1 (RFC 9112) as this server speaks it: heads read strictly, once, by one parser, so that no two opinions of a request
+//! HTTP as this server speaks it: heads read strictly, once, by one parser, so that no two opinions of a request
 //! exist; bodies bounded; answers written as bytes. What a resource does with a request is `transport`'s matter.
 
 pub mod body;
@@ -12,5 +12,5 @@ pub mod target;
 
 pub use body::{Body, BodyFault};
 pub use problem::Problem;
-pub use request::{BodyLength, HeadFault, HeadLimits, Method, Request};
+pub use request::{BodyLength, HeadFault, HeadLimits, Method, Request, Version};
 pub use response::Response;

@@ -3,6 +3,10 @@
 use super::problem::Problem;
 use super::request::Request;
 
+/// The headers of a request that choose its answer, for caches to tell answers apart (RFC 9110, 12.5.5): form, wait, start and
+/// coding.
+pub const VARY: &str = "Accept, Prefer, Last-Event-ID, Accept-Encoding";
+
 /// The forms in which a channel can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {

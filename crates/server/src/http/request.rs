@@ -12,14 +12,27 @@ pub struct Request {
     method: Method,
     target: Range<u16>,
     headers: SmallVec<[Header; 12]>,
-    /// Whether it is of HTTP/1.0: no chunks, and no connection kept unless asked.
-    pub http10: bool,
+    /// The version it came in.
+    pub version: Version,
     /// Whether the connection may serve another request.
     pub keep_alive: bool,
     /// How its body is delimited.
     pub body: BodyLength,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// Whether it opens a WebSocket over an HTTP/2 stream (RFC 8441): an extended CONNECT, which is read as a GET.
+    pub tunnel: bool,
+}
+
+/// The versions of HTTP, as far as answers differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// No chunks, and no connection kept unless asked.
+    Http10,
+    /// A connection serves one request after the other.
+    Http11,
+    /// A request is a stream of a connection, and ends with its answer.
+    Http2,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +63,8 @@ pub enum BodyLength {
     Known(u64),
     /// By chunks.
     Chunked,
+    /// By the end of its HTTP/2 stream; perhaps its length was told before.
+    Stream(Option<u64>),
 }
 
 /// The bounds on a head.
@@ -89,10 +104,10 @@ pub enum HeadFault {
         reason: String,
     },
     /// HTTP of another major version.
-    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    #[error("only HTTP/1.0, HTTP/1.1 and, with its preface, HTTP/2 are spoken here")]
     Version,
-    /// No `Host`, or several, in HTTP/1.1.
-    #[error("the request must have exactly one Host header")]
+    /// No `Host`, or several, or one beside an `:authority` that says something else (RFC 9113, 8.3.1).
+    #[error("the request must have exactly one Host header, in HTTP/2 an :authority")]
     Host,
     /// More than one statement of the body's length (RFC 9112, 6.3).
     #[error("the request states its length more than once; send one Content-Length, or Transfer-Encoding: chunked, not both")]
@@ -106,6 +121,9 @@ pub enum HeadFault {
     /// An expectation other than `100-continue`.
     #[error("the only expectation known here is 100-continue")]
     Expectation,
+    /// An extended CONNECT for something other than a WebSocket (RFC 8441, 4).
+    #[error("the only :protocol known here is websocket")]
+    Protocol,
 }
 
 impl Request {
@@ -118,6 +136,54 @@ impl Request {
         let Some(end) = find_end(input, limits)? else { return Ok(None) };
         let head = input.split_to(end).freeze();
         read(head, limits).map(Some)
+    }
+
+    /// Takes the head of an HTTP/2 stream. `ended` says that no body follows.
+    ///
+    /// It is written down in the form of a head from the wire, so that whoever reads a request knows one kind only.
+    pub fn from_http2(parts: &http::request::Parts, ended: bool, limits: HeadLimits) -> Result<Self, HeadFault> {
+        let protocol = parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
+        let tunnel = match (&parts.method, protocol) {
+            (&http::Method::CONNECT, Some(protocol)) if protocol.eq_ignore_ascii_case("websocket") => true,
+            (_, Some(_)) => return Err(HeadFault::Protocol),
+            (_, None) => false,
+        };
+        let mut head = Writing { bytes: BytesMut::new(), headers: SmallVec::new(), limits };
+        let target = head.write(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes())?;
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        if let Some(authority) = authority {
+            head.header("host", authority.as_bytes())?;
+        }
+        for (name, value) in &parts.headers {
+            // RFC 9113, 8.3.1: a Host that differs from the authority makes the request malformed; one that does not says nothing.
+            match (name == http::header::HOST, authority) {
+                (true, Some(authority)) if value.as_bytes() != authority.as_bytes() => return Err(HeadFault::Host),
+                (true, Some(_)) => (),
+                _ => head.header(name.as_str(), value.as_bytes())?,
+            }
+        }
+        let Writing { bytes, headers, .. } = head;
+        let mut request = Self {
+            head: bytes.freeze(),
+            method: if tunnel { Method::Get } else { method_of(parts.method.as_str()) },
+            target,
+            headers,
+            version: Version::Http2,
+            keep_alive: false,
+            body: BodyLength::Known(0),
+            expects_continue: false,
+            tunnel,
+        };
+        if request.header_all("host").count() != 1 {
+            return Err(HeadFault::Host);
+        }
+        request.body = match body_length(&request)? {
+            _ if ended || tunnel => BodyLength::Known(0),
+            BodyLength::Known(length) if request.header("content-length").is_some() => BodyLength::Stream(Some(length)),
+            _ => BodyLength::Stream(None),
+        };
+        request.expects_continue = expects_continue(&request)?;
+        Ok(request)
     }
 
     /// What is asked for.
@@ -145,6 +211,11 @@ impl Request {
         self.header_all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
     }
 
+    /// Whether it asks for a WebSocket, in the way of its version.
+    pub fn asks_websocket(&self) -> bool {
+        self.tunnel || self.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+    }
+
     /// The same request in memory of its own, to be kept while its body arrives: a head fresh from the wire still shares the
     /// worker's read buffer.
     pub fn detach(self) -> Self {
@@ -153,6 +224,38 @@ impl Request {
 
     fn text(&self, range: &Range<u16>) -> &str {
         std::str::from_utf8(&self.head[usize::from(range.start)..usize::from(range.end)]).unwrap_or_default()
+    }
+}
+
+/// A head that is being written down.
+struct Writing {
+    bytes: BytesMut,
+    headers: SmallVec<[Header; 12]>,
+    limits: HeadLimits,
+}
+
+impl Writing {
+    fn header(&mut self, name: &str, value: &[u8]) -> Result<(), HeadFault> {
+        if self.headers.len() >= self.limits.headers_max {
+            return Err(HeadFault::TooManyHeaders { max: self.limits.headers_max });
+        }
+        if std::str::from_utf8(value).is_err() {
+            return Err(HeadFault::Malformed { reason: format!("the value of {name} is not UTF-8") });
+        }
+        let header = Header { name: self.write(name.as_bytes())?, value: self.write(value)? };
+        self.headers.push(header);
+        Ok(())
+    }
+
+    fn write(&mut self, text: &[u8]) -> Result<Range<u16>, HeadFault> {
+        let start = self.bytes.len();
+        let end = start + text.len();
+        if end > self.limits.bytes_max.min(usize::from(u16::MAX)) {
+            return Err(HeadFault::TooLong { max: self.limits.bytes_max });
+        }
+        self.bytes.extend_from_slice(text);
+        // Both lie below the bound of 64 KiB.
+        Ok(start as u16..end as u16)
     }
 }
 
@@ -194,7 +297,7 @@ fn read(head: Bytes, limits: HeadLimits) -> Result<Request, HeadFault> {
     };
     let target = within(parsed.path.unwrap_or_default().as_bytes());
     let method = method_of(parsed.method.unwrap_or_default());
-    let http10 = parsed.version == Some(0);
+    let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let mut headers = SmallVec::new();
     for header in parsed.headers.iter() {
         if std::str::from_utf8(header.value).is_err() {
@@ -207,13 +310,14 @@ fn read(head: Bytes, limits: HeadLimits) -> Result<Request, HeadFault> {
         method,
         target,
         headers,
-        http10,
+        version,
         keep_alive: false,
         body: BodyLength::Known(0),
         expects_continue: false,
+        tunnel: false,
     };
     let hosts = request.header_all("host").count();
-    if hosts > 1 || (hosts == 0 && !http10) {
+    if hosts > 1 || (hosts == 0 && version != Version::Http10) {
         return Err(HeadFault::Host);
     }
     request.body = body_length(&request)?;
@@ -243,7 +347,7 @@ fn body_length(request: &Request) -> Result<BodyLength, HeadFault> {
             length.parse().ok().filter(|_| digits).map(BodyLength::Known).ok_or(HeadFault::BadLength)
         }
         (None, _, Some(coding), None) => match coding.trim().eq_ignore_ascii_case("chunked") {
-            _ if request.http10 => Err(HeadFault::AmbiguousLength),
+            _ if request.version == Version::Http10 => Err(HeadFault::AmbiguousLength),
             true => Ok(BodyLength::Chunked),
             false => Err(HeadFault::TransferCoding),
         },
@@ -253,13 +357,13 @@ fn body_length(request: &Request) -> Result<BodyLength, HeadFault> {
 
 /// HTTP/1.0 has no agreed way to keep a connection.
 fn keeps_alive(request: &Request) -> bool {
-    !request.http10 && !request.header_has("connection", "close")
+    request.version == Version::Http11 && !request.header_has("connection", "close")
 }
 
 fn expects_continue(request: &Request) -> Result<bool, HeadFault> {
     match request.header("expect") {
         None => Ok(false),
-        Some(value) if value.eq_ignore_ascii_case("100-continue") => Ok(!request.http10),
+        Some(value) if value.eq_ignore_ascii_case("100-continue") => Ok(request.version != Version::Http10),
         Some(_) => Err(HeadFault::Expectation),
     }
 }
@@ -316,6 +420,51 @@ mod tests {
         }
         assert!(matches!(parse("GET / HTTP/1.1\r\nhost : x\r\n\r\n"), Err(Malformed { .. })));
         assert!(matches!(parse("nonsense\r\n\r\n"), Err(Malformed { .. })));
+    }
+
+    fn take(build: http::request::Builder, ended: bool) -> Result<Request, HeadFault> {
+        let (parts, ()) = build.body(()).expect("a request that can be built").into_parts();
+        Request::from_http2(&parts, ended, LIMITS)
+    }
+
+    #[test]
+    fn a_stream_of_http2_is_a_request_like_any_other() {
+        let post = || http::Request::post("http://x:1/a?b").header("accept", "a/b").header("accept", "c/d");
+        let request = take(post(), true).expect("well formed");
+        assert_eq!((request.method(), request.target(), request.body), (Method::Post, "/a?b", BodyLength::Known(0)));
+        assert_eq!(request.header("host"), Some("x:1"), "the authority stands where Host does");
+        assert_eq!(request.header_all("accept").collect::<Vec<_>>(), ["a/b", "c/d"]);
+        assert_eq!((request.version, request.keep_alive, request.tunnel), (Version::Http2, false, false));
+        assert_eq!(take(post(), false).map(|request| request.body), Ok(BodyLength::Stream(None)));
+        assert_eq!(take(post().header("content-length", "3"), false).map(|request| request.body), Ok(BodyLength::Stream(Some(3))));
+        assert_eq!(take(http::Request::get("/").header("host", "x"), true).map(|request| request.header("host").is_some()), Ok(true));
+    }
+
+    #[test]
+    fn an_extended_connect_is_a_get_that_asks_for_a_websocket() {
+        let connect = |protocol| http::Request::connect("http://x/a").extension(h2::ext::Protocol::from_static(protocol));
+        let request = take(connect("websocket"), false).expect("well formed");
+        assert_eq!((request.method(), request.tunnel, request.body), (Method::Get, true, BodyLength::Known(0)));
+        assert!(request.asks_websocket());
+        assert_eq!(take(connect("connect-udp"), false).map(drop), Err(HeadFault::Protocol));
+        assert_eq!(take(http::Request::connect("x:1"), false).map(|request| request.method()), Ok(Method::Other));
+    }
+
+    #[test]
+    fn refuses_over_http2_what_it_refuses_elsewhere() {
+        use HeadFault::*;
+        let get = || http::Request::get("http://x/");
+        for (request, fault) in [
+            (http::Request::get("/"), Host),
+            (get().header("host", "y"), Host),
+            (get().header("content-length", "1").header("content-length", "1"), AmbiguousLength),
+            (get().header("expect", "tea"), Expectation),
+            (get().header("a", "x".repeat(300)), TooLong { max: 200 }),
+            (get().header("a", "1").header("b", "1").header("c", "1").header("d", "1"), TooManyHeaders { max: 4 }),
+        ] {
+            assert_eq!(take(request, false).map(drop), Err(fault));
+        }
+        assert!(matches!(take(get().header("a", &b"\xff"[..]), false), Err(Malformed { .. })));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memmem;
 
 /// An answer that has its whole body.
 #[derive(Debug, Clone)]
@@ -42,6 +43,21 @@ impl Response {
         }
     }
 
+    /// Adds to what the answer varies by. It stays one line: a cache may heed only one of several (nginx before 1.23 does).
+    #[must_use]
+    pub fn vary_also(mut self, names: Option<&str>) -> Self {
+        let Some(names) = names else { return self };
+        let line = memmem::find(&self.head, b"\r\nvary: ").map(|at| at + 2);
+        let Some(end) = line.and_then(|line| Some(line + memmem::find(&self.head[line..], b"\r\n")?)) else {
+            return self.header("vary", names);
+        };
+        let rest = self.head.split_off(end);
+        self.head.put_slice(b", ");
+        self.head.put_slice(names.as_bytes());
+        self.head.put_slice(&rest);
+        self
+    }
+
     /// Gives it a body.
     #[must_use]
     pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
@@ -67,6 +83,26 @@ impl Response {
         self.head.freeze()
     }
 
+    /// The answer for an HTTP/2 stream: its head, and its body; to a HEAD, none.
+    pub fn into_http2(self, head_only: bool) -> (http::Response<()>, Bytes) {
+        let mut head = http::Response::new(());
+        *head.status_mut() = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        // The lines were written here, without a line end in any of them, so that they can be read off again.
+        let lines = self.head[..].split(|&byte| byte == b'\n').skip(1).filter_map(|line| line.strip_suffix(b"\r"));
+        for line in lines {
+            let Some(colon) = memchr::memchr(b':', line) else { continue };
+            let name = http::HeaderName::from_bytes(&line[..colon]).ok().filter(|name| !is_of_connection(name));
+            let value = http::HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok();
+            if let (Some(name), Some(value)) = (name, value) {
+                head.headers_mut().append(name, value);
+            }
+        }
+        if self.sized {
+            head.headers_mut().insert(http::header::CONTENT_LENGTH, self.body.len().into());
+        }
+        (head, if head_only { Bytes::new() } else { self.body })
+    }
+
     /// The head of an answer whose body comes as it happens.
     pub fn into_head(mut self) -> BytesMut {
         self.head.put_slice(b"\r\n");
@@ -86,6 +122,12 @@ pub fn write_header(out: &mut BytesMut, name: &str, value: &str) {
     out.put_slice(b"\r\n");
 }
 
+/// RFC 9113, 8.2.2: what concerns a connection of HTTP/1.1 has no place in HTTP/2.
+fn is_of_connection(name: &http::HeaderName) -> bool {
+    use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
+    [CONNECTION, TRANSFER_ENCODING, UPGRADE].contains(name)
+}
+
 fn status_line(status: u16) -> BytesMut {
     let mut line = BytesMut::with_capacity(256);
     // Writing to memory cannot fail.
@@ -95,4 +137,33 @@ fn status_line(status: u16) -> BytesMut {
 
 fn reason(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Status")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_the_same_in_both_versions() {
+        let response = || Response::new(200).header("vary", "Accept").header("connection", "close").body("text/plain", "hi");
+        let text = response().into_bytes(false, true);
+        assert_eq!(
+            &text[..],
+            b"HTTP/1.1 200 OK\r\nvary: Accept\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nhi"
+        );
+        let (head, body) = response().into_http2(false);
+        let headers: Vec<_> = head.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(headers, [("vary", &b"Accept"[..]), ("content-type", b"text/plain"), ("content-length", b"2")]);
+        assert_eq!((head.status().as_u16(), &body[..]), (200, &b"hi"[..]));
+        assert_eq!(response().into_http2(true).1, "");
+    }
+
+    #[test]
+    fn varies_in_one_line() {
+        let written = |response: Response| String::from_utf8_lossy(&response.into_head()).into_owned();
+        let response = || Response::stream(200).header("vary", "Accept").header("etag", "x");
+        assert_eq!(written(response().vary_also(Some("Origin"))), "HTTP/1.1 200 OK\r\nvary: Accept, Origin\r\netag: x\r\n\r\n");
+        assert_eq!(written(response().vary_also(None)), written(response()));
+        assert_eq!(written(Response::stream(204).vary_also(Some("Origin"))), "HTTP/1.1 204 No Content\r\nvary: Origin\r\n\r\n");
+    }
 }

@@ -6,12 +6,14 @@ use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
 
 use crate::connection::{Connection, Gathering, Phase};
+use crate::front::{Whose, whose};
 use crate::http::coding::{Coding, GZIP};
 use crate::http::guard::Admitted;
 use crate::http::target::{Target, decode, is_well_encoded};
-use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response};
+use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response, Version};
+use crate::link::Link;
 use crate::metrics::{self, CloseReason, Route};
-use crate::worker::Worker;
+use crate::worker::{LINGER_MS, Worker};
 
 /// What a request turned out to ask for.
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub(crate) struct Exchange {
     pub(crate) route: Route,
     pub(crate) head_only: bool,
     pub(crate) keep_alive: bool,
-    pub(crate) http10: bool,
+    pub(crate) version: Version,
     /// How its body may be coded.
     pub(crate) coding: Coding,
     /// The listed origin that asked, if any, which browsers want named.
@@ -58,6 +60,20 @@ impl Worker {
     pub(crate) fn on_head(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
         if input.is_empty() {
             return false;
+        }
+        if self.hub.sink(key).is_some_and(|connection| connection.fresh) {
+            match whose(input) {
+                Whose::Http1 => (),
+                Whose::Http2 => {
+                    self.set_phase(key, Phase::Handover);
+                    return false;
+                }
+                Whose::Tls => {
+                    self.refuse_tls(key);
+                    return false;
+                }
+                Whose::Undecided => return self.await_rest_of_head(key),
+            }
         }
         match Request::parse(input, self.shared.head_limits) {
             Ok(Some(request)) => self.on_request(key, request),
@@ -103,7 +119,8 @@ impl Worker {
         }
         self.metrics.request(exchange.route, response.status);
         let idle_ms = self.shared.config.http.idle_timeout.as_millis();
-        let bytes = with_origin(response, exchange, &self.shared.vary_origin).into_bytes(exchange.head_only, true);
+        let response = with_origin(response, exchange, &self.shared.vary_origin);
+        let bytes = self.whole(key, response, exchange.head_only, true);
         self.set_phase(key, Phase::Head);
         self.become_kind(key, metrics::TransportKind::Http);
         self.arm(key, self.now_ms() + idle_ms);
@@ -119,8 +136,30 @@ impl Worker {
     /// Answers a request and closes the connection.
     fn answer_last(&mut self, key: SubscriberKey, exchange: &Exchange, response: Response, reason: CloseReason) {
         self.metrics.request(exchange.route, response.status);
-        let bytes = with_origin(response, exchange, &self.shared.vary_origin).into_bytes(exchange.head_only, false);
-        self.finish(key, bytes, reason, LINGER_MS);
+        let response = with_origin(response, exchange, &self.shared.vary_origin);
+        let bytes = self.whole(key, response, exchange.head_only, false);
+        // An answer may be long; a refusal is not worth a wait.
+        let grace_ms = if reason == CloseReason::Done { self.shared.config.http.idle_timeout.as_millis() } else { LINGER_MS };
+        self.finish(key, bytes, reason, grace_ms);
+    }
+
+    /// An answer in the bytes of its connection. On an HTTP/2 stream the head leaves here, in a frame of its own.
+    pub(crate) fn whole(&mut self, key: SubscriberKey, response: Response, head_only: bool, keep_alive: bool) -> Bytes {
+        match self.hub.sink(key).map(|connection| &connection.link) {
+            Some(Link::Stream(stream)) => stream.answer(response, head_only),
+            _ => response.into_bytes(head_only, keep_alive),
+        }
+    }
+
+    /// The beginning of an answer whose body comes as it happens, as far as it leaves with the first bytes of it.
+    pub(crate) fn begin(&mut self, key: SubscriberKey, response: Response) -> BytesMut {
+        match self.hub.sink(key).map(|connection| &connection.link) {
+            Some(Link::Stream(stream)) => {
+                stream.begin(response);
+                BytesMut::new()
+            }
+            _ => response.into_head(),
+        }
     }
 
     /// What a connection that only does HTTP is told at the end: nothing between requests, and to a request that is under way a
@@ -131,7 +170,7 @@ impl Worker {
             return Bytes::new();
         }
         let problem = Problem::new(503, "going-away", why.goodbye().reason).with("retry-after", self.reconnect_ms().div_ceil(1000));
-        problem.into_response().into_bytes(false, false)
+        self.whole(key, problem.into_response(), false, false)
     }
 
     fn await_rest_of_head(&mut self, key: SubscriberKey) -> bool {
@@ -145,7 +184,7 @@ impl Worker {
         false
     }
 
-    fn refuse_head(&mut self, key: SubscriberKey, fault: &HeadFault) -> bool {
+    pub(crate) fn refuse_head(&mut self, key: SubscriberKey, fault: &HeadFault) -> bool {
         let (status, code) = match fault {
             HeadFault::TooLong { .. } => (431, "head-too-long"),
             HeadFault::TooManyHeaders { .. } => (431, "too-many-headers"),
@@ -158,6 +197,7 @@ impl Worker {
             HeadFault::BadLength => (400, "bad-length"),
             HeadFault::TransferCoding => (501, "transfer-coding"),
             HeadFault::Expectation => (417, "expectation"),
+            HeadFault::Protocol => (501, "unknown-protocol"),
         };
         self.metrics.fault(code);
         self.answer_last(key, &Exchange::unread(), Problem::new(status, code, fault).into_response(), CloseReason::Fault);
@@ -173,9 +213,10 @@ impl Worker {
         self.answer_last(key, exchange, Problem::new(status, code, fault).into_response(), CloseReason::Fault);
     }
 
-    fn on_request(&mut self, key: SubscriberKey, request: Request) -> bool {
+    pub(crate) fn on_request(&mut self, key: SubscriberKey, request: Request) -> bool {
         if let Some(connection) = self.hub.sink(key) {
             connection.in_head = false;
+            connection.fresh = false;
         }
         let plan = match self.plan(&request) {
             Ok(plan) => plan,
@@ -201,9 +242,16 @@ impl Worker {
         self.set_phase(key, Phase::Body(Box::new(Gathering { request: request.detach(), plan, body })));
         self.arm(key, self.now_ms() + self.shared.config.http.body_timeout.as_millis());
         if expects_continue {
-            self.send(key, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            self.ask_for_body(key);
         }
         true
+    }
+
+    fn ask_for_body(&mut self, key: SubscriberKey) {
+        match self.hub.sink(key).map(|connection| &connection.link) {
+            Some(Link::Stream(stream)) => stream.ask_for_body(),
+            _ => self.send(key, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n")),
+        }
     }
 
     /// Decides, by its head alone, whether a request may pass and what it is for.
@@ -212,7 +260,7 @@ impl Worker {
             route: Route::Other,
             head_only: request.method() == Method::Head,
             keep_alive: request.keep_alive,
-            http10: request.http10,
+            version: request.version,
             coding: Coding::of(request),
             origin: None,
         };
@@ -231,6 +279,10 @@ impl Worker {
         if !allows(allowed, request.method()) {
             let detail = format!("this resource allows {allowed}");
             return Err((exchange, Problem::new(405, "method-not-allowed", detail).with("allow", allowed)));
+        }
+        // There a success opens the WebSocket, so that no other answer may look like one.
+        if request.tunnel && !matches!(resource, Resource::Channel(_) | Resource::Subscribe | Resource::Echo) {
+            return Err((exchange, Problem::new(400, "no-websocket", "there is no WebSocket at this path; open one on /channels/{name}")));
         }
         let http = &self.shared.config.http;
         let body_bytes_max = if matches!(resource, Resource::Batch) { http.batch_bytes_max } else { http.body_bytes_max };
@@ -288,7 +340,7 @@ impl Worker {
 impl Exchange {
     /// For an answer to a request that could not be understood.
     fn unread() -> Self {
-        Self { route: Route::Other, head_only: false, keep_alive: false, http10: false, coding: Coding::Identity, origin: None }
+        Self { route: Route::Other, head_only: false, keep_alive: false, version: Version::Http11, coding: Coding::Identity, origin: None }
     }
 }
 
@@ -368,13 +420,10 @@ fn options(resource: &Resource, request: &Request, exchange: &Exchange) -> Respo
 
 /// Names the listed origin that asked; where origins are listed at all, caches must keep their answers apart.
 pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: &Option<&'static str>) -> Response {
-    let response = response.header_opt("vary", *vary_origin);
+    let response = response.vary_also(*vary_origin);
     let Some(origin) = &exchange.origin else { return response };
     response.header("access-control-allow-origin", origin).header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }
-
-/// How long a connection that was told off may take to notice.
-const LINGER_MS: u64 = 2000;
 
 const INDEX: &str = "\
 bongsu: one channel, every transport.

@@ -17,7 +17,7 @@ use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::coding::{Coding, GZIP};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
-use crate::http::{Problem, Request, Response};
+use crate::http::{Problem, Request, Response, Version};
 use crate::metrics::{Route, TransportKind};
 use crate::worker::Worker;
 
@@ -34,6 +34,23 @@ struct Framing<'a> {
     channels: &'a [ChannelName],
     composite: bool,
     wait_query: Option<u64>,
+}
+
+/// An answer to all who waited on a channel in the same way.
+struct SharedAnswer {
+    wait_query: Option<u64>,
+    coding: Coding,
+    response: Response,
+    /// The answer as it leaves over HTTP/1.1.
+    bytes: Bytes,
+    count: u64,
+}
+
+impl SharedAnswer {
+    fn new(wait_query: Option<u64>, coding: Coding, response: Response, publications: usize, vary_origin: &Option<&'static str>) -> Self {
+        let bytes = with_origin(response.clone(), &Exchange::usual(), vary_origin).into_bytes(false, true);
+        Self { wait_query, coding, response, bytes, count: publications as u64 }
+    }
 }
 
 impl Worker {
@@ -85,7 +102,7 @@ impl Worker {
         let query = Query::read(request)?;
         // One channel is read by its own plain cursor, however it was named.
         let composite = several && channels.len() > 1;
-        if request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+        if request.asks_websocket() {
             let starts = query.starts(channels, composite, &Start::Live)?;
             return self.upgrade_channel(key, exchange, request, channels, &starts);
         }
@@ -161,7 +178,7 @@ impl Worker {
 
     /// Something came for those who waited on a channel: they had the same cursor, so mostly they get the same bytes.
     pub(crate) fn arrived(&mut self, channel: &ChannelName, from: Position, publications: &[Arc<Publication>], waiters: &[SubscriberKey]) {
-        let mut shared_answers: Vec<((Option<u64>, Coding), Bytes, u64)> = Vec::new();
+        let mut shared_answers: Vec<SharedAnswer> = Vec::new();
         for &key in waiters {
             let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key) else { continue };
             let usual = waiting.channels.len() == 1 && waiting.exchange.is_usual() && self.leaving.is_none();
@@ -170,22 +187,29 @@ impl Worker {
                 continue;
             }
             let (wait_query, coding) = (waiting.wait_query, waiting.exchange.coding);
-            let answer = match shared_answers.iter().find(|(known, ..)| *known == (wait_query, coding)) {
-                Some((_, bytes, count)) => (bytes.clone(), *count),
-                None => {
-                    let page = self.page_of(channel, from, publications);
-                    let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
-                    let response = self.page_response(&page, &framing, None, true, coding);
-                    let bytes = with_origin(response, &Exchange::usual(), &self.shared.vary_origin).into_bytes(false, true);
-                    shared_answers.push(((wait_query, coding), bytes.clone(), page.publications.len() as u64));
-                    (bytes, page.publications.len() as u64)
-                }
-            };
-            self.answer_shared(key, answer);
+            let known = shared_answers.iter().position(|answer| answer.wait_query == wait_query && answer.coding == coding);
+            let place = known.unwrap_or_else(|| {
+                let page = self.page_of(channel, from, publications);
+                let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
+                let response = self.page_response(&page, &framing, None, true, coding);
+                shared_answers.push(SharedAnswer::new(wait_query, coding, response, page.publications.len(), &self.shared.vary_origin));
+                shared_answers.len() - 1
+            });
+            self.answer_shared(key, &shared_answers[place]);
         }
     }
 
-    fn answer_shared(&mut self, key: SubscriberKey, (bytes, count): (Bytes, u64)) {
+    fn answer_shared(&mut self, key: SubscriberKey, answer: &SharedAnswer) {
+        let SharedAnswer { response, bytes, count, .. } = answer;
+        let (bytes, count) = (bytes.clone(), *count);
+        if let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key)
+            && waiting.exchange.version == Version::Http2
+        {
+            let exchange = waiting.exchange.clone();
+            self.metrics.deliveries(TransportKind::LongPoll, count);
+            self.metrics.delivery_bytes(TransportKind::LongPoll, bytes.len() as u64);
+            return self.answer(key, &exchange, response.clone());
+        }
         self.metrics.request(Route::Channel, 200);
         self.metrics.deliveries(TransportKind::LongPoll, count);
         self.metrics.delivery_bytes(TransportKind::LongPoll, bytes.len() as u64);
@@ -232,7 +256,8 @@ impl Worker {
         let cursors: Vec<_> = waiting.channels.iter().map(|channel| channel.cursor).collect();
         let framing = Framing { channels: &channels, composite: waiting.composite, wait_query: waiting.wait_query };
         let response = nothing(&framing, &cursors).header("retry-after", &retry_after_s);
-        with_origin(response, &waiting.exchange, &self.shared.vary_origin).into_bytes(waiting.exchange.head_only, false)
+        let response = with_origin(response, &waiting.exchange, &self.shared.vary_origin);
+        self.whole(key, response, waiting.exchange.head_only, false)
     }
 
     /// Ends a wait, if there is one, without an answer.
@@ -345,7 +370,7 @@ impl Worker {
             .header("bongsu-cursor", &cursor)
             .header("link", &next_link(framing, &cursor))
             .header("etag", &etag)
-            .header("vary", VARY)
+            .header("vary", negotiate::VARY)
             .header("cache-control", caching);
         if matched { response } else { self.coded_body(response, coding, "application/json", body.freeze()) }
     }
@@ -356,7 +381,7 @@ fn nothing(framing: &Framing<'_>, cursors: &[Position]) -> Response {
     Response::new(204)
         .header("bongsu-cursor", &cursor)
         .header("link", &next_link(framing, &cursor))
-        .header("vary", VARY)
+        .header("vary", negotiate::VARY)
         .header("cache-control", "no-store")
 }
 
@@ -407,9 +432,6 @@ fn none_match(request: &Request, etag: &str) -> bool {
         .any(|tag| tag == "*" || tag == etag)
 }
 
-/// What an answer depends on beside its address.
-const VARY: &str = "Accept, Prefer, Accept-Encoding";
-
 fn is_after(request: &Request) -> bool {
     request.target().contains("after=") && request.header("last-event-id").is_none()
 }
@@ -417,11 +439,12 @@ fn is_after(request: &Request) -> bool {
 impl Exchange {
     /// That of most requests.
     fn usual() -> Self {
-        Self { route: Route::Channel, head_only: false, keep_alive: true, http10: false, coding: Coding::Identity, origin: None }
+        Self { route: Route::Channel, head_only: false, keep_alive: true, version: Version::Http11, coding: Coding::Identity, origin: None }
     }
 
     /// Whether its answer is the same as that of most others.
     fn is_usual(&self) -> bool {
-        self.keep_alive && !self.head_only && !self.http10 && self.origin.is_none()
+        let goes_on = self.keep_alive && self.version == Version::Http11;
+        (goes_on || self.version == Version::Http2) && !self.head_only && self.origin.is_none()
     }
 }

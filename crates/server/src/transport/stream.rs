@@ -1,4 +1,4 @@
-//! Streams over HTTP/1.1: lines, parts or events, as they happen, until the client or the server ends them.
+//! Streams over HTTP: lines, parts or events, as they happen, until the client or the server ends them.
 
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing};
@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::http::{Exchange, with_origin};
 use crate::connection::{Connection, Followed, Phase};
-use crate::http::Response;
-use crate::http::negotiate::Wanted;
+use crate::http::negotiate::{self, Wanted};
+use crate::http::{Response, Version};
 use crate::tally::kind_of;
 use crate::worker::Worker;
 
@@ -40,14 +40,15 @@ impl Worker {
             Wanted::Events if json_events => Format::SseJson,
             Wanted::Events => Format::Sse,
         };
-        // HTTP/1.0 knows no chunks: there the end of the connection ends the body.
-        let framing = if exchange.http10 { Framing::Raw } else { Framing::Chunked };
+        // HTTP/1.0 knows no chunks, there the end of the connection ends the body; and a stream of HTTP/2 has an end of its own.
+        let framing = if exchange.version == Version::Http11 { Framing::Chunked } else { Framing::Raw };
         let encoding = Encoding { own: composite, ..Encoding::new(format, framing) };
         let response = self.stream_head(format, exchange);
         if exchange.head_only {
             return self.answer(key, exchange, response);
         }
-        let mut opening = with_origin(response, exchange, &self.shared.vary_origin).into_head();
+        let response = with_origin(response, exchange, &self.shared.vary_origin);
+        let mut opening = self.begin(key, response);
         self.metrics.request(exchange.route, 200);
         self.become_kind(key, kind_of(format, framing));
         let joins: Vec<_> = channels.iter().zip(starts).map(|(channel, start)| self.join(channel, start)).collect();
@@ -139,8 +140,12 @@ impl Worker {
             .header("cache-control", "no-store, no-transform")
             // nginx and those that follow it hold a stream back unless they are told not to.
             .header("x-accel-buffering", "no")
-            .header("vary", "Accept, Prefer");
-        if exchange.http10 { response.header("connection", "close") } else { response.header("transfer-encoding", "chunked") }
+            .header("vary", negotiate::VARY);
+        match exchange.version {
+            Version::Http10 => response.header("connection", "close"),
+            Version::Http11 => response.header("transfer-encoding", "chunked"),
+            Version::Http2 => response,
+        }
     }
 }
 
@@ -154,7 +159,7 @@ impl Worker {
             Phase::Streaming(_) => self.stream_farewell(key, why),
             Phase::WebSocket(_) => self.websocket_farewell(key, why),
             Phase::Lines(_) => self.lines_farewell(why),
-            Phase::Closing(_) => Bytes::new(),
+            Phase::Closing(_) | Phase::Handover => Bytes::new(),
         }
     }
 }

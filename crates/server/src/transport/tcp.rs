@@ -26,8 +26,7 @@ impl Worker {
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let line_max = self.shared.config.tcp.line_bytes_max.as_usize();
         let mut replies = BytesMut::new();
-        loop {
-            let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) else { break };
+        while let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) {
             let Some(end) = memchr::memchr(b'\n', &input[lines.searched..]).map(|end| lines.searched + end) else {
                 lines.searched = input.len();
                 if input.len() > line_max {

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use super::http::{Exchange, with_origin};
 use super::publish::publish_problem;
 use crate::connection::{Connection, Followed, Phase};
-use crate::http::{Method, Problem, Request, Response};
+use crate::http::{Method, Problem, Request, Response, Version};
 use crate::metrics::{CloseReason, TransportKind};
 use crate::worker::Worker;
 
@@ -94,21 +94,22 @@ impl Worker {
     /// RFC 6455, 4.2.1: what a handshake must have. Returns the subprotocol that was chosen.
     fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
         let upgrade = request.header_has("upgrade", "websocket") && request.header_has("connection", "upgrade");
-        if request.method() != Method::Get || request.http10 || !upgrade {
-            let detail = "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket";
+        if !request.tunnel && (request.method() != Method::Get || request.version != Version::Http11 || !upgrade) {
+            let detail = "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket, \
+                or over HTTP/2 an extended CONNECT";
             return Err(Problem::new(426, "websocket-required", detail).with("upgrade", "websocket"));
         }
         if request.header("sec-websocket-version") != Some(handshake::VERSION) {
             // RFC 6455, 4.4: the answer names the versions that are spoken.
             let detail = "the only version spoken here is 13: send Sec-WebSocket-Version: 13";
-            let problem = Problem::new(426, "websocket-version", detail).with("upgrade", "websocket");
+            // Over HTTP/2 there is nothing to upgrade.
+            let problem = Problem::new(if request.tunnel { 400 } else { 426 }, "websocket-version", detail).with("upgrade", "websocket");
             return Err(problem.with("sec-websocket-version", handshake::VERSION));
         }
-        let mut keys = request.header_all("sec-websocket-key");
-        let (Some(client_key), None) = (keys.next(), keys.next()) else {
-            return Err(Problem::new(400, "websocket-key", "the handshake must have exactly one Sec-WebSocket-Key"));
-        };
-        handshake::validate_key(client_key).map_err(|fault| Problem::new(400, "websocket-key", fault))?;
+        // RFC 8441, 5.1: over HTTP/2 there is no key, and nothing that answers it.
+        if !request.tunnel {
+            check_key(request)?;
+        }
         let offered = request.header_all("sec-websocket-protocol");
         let chosen = handshake::choose_subprotocol(offered, supported);
         if chosen.is_none() && !supported.is_empty() && request.header("sec-websocket-protocol").is_some() {
@@ -132,14 +133,11 @@ impl Worker {
     ) {
         let offers = request.header_all("sec-websocket-extensions");
         let agreed = negotiate(offers, &self.shared.deflate).map(|agreed| agreed.without_server_context());
-        let response = Response::stream(101)
-            .header("upgrade", "websocket")
-            .header("connection", "Upgrade")
-            .header("sec-websocket-accept", &handshake::accept_key(request.header("sec-websocket-key").unwrap_or_default()))
+        let response = accepted(request)
             .header_opt("sec-websocket-protocol", subprotocol)
             .header_opt("sec-websocket-extensions", agreed.map(|agreed| agreed.answer()).as_deref());
-        let head = with_origin(response, exchange, &None).into_head().freeze();
-        self.metrics.request(exchange.route, 101);
+        self.metrics.request(exchange.route, response.status);
+        let head = self.begin(key, with_origin(response, exchange, &None)).freeze();
         self.become_kind(key, kind);
         let now_ms = self.now_ms();
         let decoder = match &agreed {
@@ -150,18 +148,19 @@ impl Worker {
         let phase = WebSocketPhase { decoder, deflate, speaks, pinged: false, heard_ms: now_ms };
         self.set_phase(key, Phase::WebSocket(Box::new(phase)));
         self.arm(key, now_ms + self.shared.config.websocket.ping_interval.as_millis());
-        self.send(key, head);
+        if !head.is_empty() {
+            self.send(key, head);
+        }
     }
 
     /// Acts on the messages that came. Tells whether there may be more to do in another phase.
     pub(crate) fn on_websocket(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
         let now_ms = self.now_ms();
+        self.on_sign_of_life(key, now_ms);
         let mut replies = BytesMut::new();
         loop {
             let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
             let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { break };
-            websocket.heard_ms = now_ms;
-            websocket.pinged = false;
             let is_plain = matches!(websocket.speaks, Speaks::Plain(_));
             let decoded = websocket.decoder.decode_with(input, &mut self.inflater);
             match decoded {
@@ -185,6 +184,16 @@ impl Worker {
         }
         self.reply(key, &mut replies);
         false
+    }
+
+    /// The peer said something. If it was asked whether it is there, the wait for its answer gives way to the next silence.
+    fn on_sign_of_life(&mut self, key: SubscriberKey, now_ms: u64) {
+        let interval_ms = self.shared.config.websocket.ping_interval.as_millis();
+        let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        websocket.heard_ms = now_ms;
+        if std::mem::take(&mut websocket.pinged) {
+            self.arm(key, now_ms + interval_ms);
+        }
     }
 
     fn on_message(&mut self, key: SubscriberKey, message: Message, replies: &mut BytesMut) {
@@ -375,6 +384,25 @@ impl Worker {
         write_close(&mut last, goodbye.code, &goodbye.reason);
         last.freeze()
     }
+}
+
+fn check_key(request: &Request) -> Result<(), Problem> {
+    let mut keys = request.header_all("sec-websocket-key");
+    let (Some(client_key), None) = (keys.next(), keys.next()) else {
+        return Err(Problem::new(400, "websocket-key", "the handshake must have exactly one Sec-WebSocket-Key"));
+    };
+    handshake::validate_key(client_key).map_err(|fault| Problem::new(400, "websocket-key", fault))
+}
+
+/// The head that opens a WebSocket, in the way of the request's version.
+fn accepted(request: &Request) -> Response {
+    if request.tunnel {
+        return Response::stream(200);
+    }
+    Response::stream(101)
+        .header("upgrade", "websocket")
+        .header("connection", "Upgrade")
+        .header("sec-websocket-accept", &handshake::accept_key(request.header("sec-websocket-key").unwrap_or_default()))
 }
 
 /// The subprotocol of the native protocol.

@@ -1,0 +1,91 @@
+"""HTTP/2 by the tools at hand: curl on every route and transport, and h2load."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from http2_client import Http2
+from http_client import channel_path, moved, publish, publish_many
+from test_curl import curl
+
+pytestmark = pytest.mark.curl
+
+
+def curl2(*arguments):
+    return curl("--http2-prior-knowledge", "--include", *arguments)
+
+
+def answer(*arguments):
+    """Status, headers and body of one request."""
+    done = subprocess.run(curl2(*arguments), capture_output=True, check=True)
+    head, _, body = done.stdout.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    assert first.startswith("HTTP/2 "), first
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
+
+
+ROUTES = {
+    "/": 200, "/health": 200, "/metrics": 200, "/channels/curl2": 200, "/channels/curl2?wait=0": 204, "/subscribe?channel=a&channel=b": 200,
+    "/subscribe": 400, "/nowhere": 404, "/channels/a//b": 400,
+}
+
+
+@pytest.mark.parametrize("path, status", ROUTES.items())
+def test_curl_reads_every_route(server, path, status):
+    assert answer(server.http(path))[0] == status
+
+
+def test_curl_publishes_and_is_refused_what_is_too_much(server, channel):
+    status, _, body = answer("--data-binary", "hi", server.http(channel_path(channel)))
+    assert status == 201
+    last = json.loads(body)["position"]
+    status, _, body = answer("--data-binary", json.dumps({"publish": channel, "data": "two"}), server.http("/publish"))
+    assert (status, json.loads(body)["position"]) == (200, moved(last, 1))
+    too_much = subprocess.run(
+        curl2("--data-binary", "@-", server.http(channel_path(channel))), input=b"x" * 3_000_000, capture_output=True, check=True)
+    assert too_much.stdout.startswith(b"HTTP/2 413"), too_much.stdout
+
+
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "multipart/mixed", "text/event-stream"])
+def test_curl_follows_a_stream(server, channel, accept):
+    publish_many(server, channel, [f"number {n}" for n in range(10)])
+    process = subprocess.Popen(
+        curl2("--header", f"Accept: {accept}", server.http(channel_path(channel, earliest=""))), stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline().startswith(b"HTTP/2 200")
+        publish(server, channel, "the last")
+        seen = b""
+        while b"the last" not in seen:
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        assert [int(n) for n in re.findall(rb"number (\d)", seen)] == list(range(10))
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def test_curl_waits_for_what_comes(server, channel):
+    last = publish(server, channel, "a")
+    process = subprocess.Popen(curl2(server.http(channel_path(channel, after=last, wait=20))), stdout=subprocess.PIPE)
+    try:
+        publish(server, channel, "b")
+        told = process.stdout.read()
+        assert told.startswith(b"HTTP/2 200") and b'"data":"b"' in told
+    finally:
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("path", ["/health", "/channels/loaded", "/metrics", "/nowhere"])
+def test_h2load_loses_no_request(server, path):
+    publish(server, "loaded", "x" * 1000)
+    command = ["h2load", "--requests=3000", "--clients=10", "--max-concurrent-streams=100", "--connection-active-timeout=60"]
+    done = subprocess.run([*command, server.http(path)], capture_output=True, check=True, timeout=120)
+    told = done.stdout.decode()
+    assert "3000 done" in told and " 0 errored, 0 timeout" in told, told
+    with Http2(server) as connection:
+        assert connection.request("GET", "/health").head() == 200
