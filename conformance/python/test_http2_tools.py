@@ -13,13 +13,13 @@ from test_curl import curl
 pytestmark = pytest.mark.curl
 
 
-def curl2(*arguments):
-    return curl("--http2-prior-knowledge", "--include", *arguments)
+def curl2(server, *arguments):
+    return curl(server, "--http2-prior-knowledge", "--include", *arguments)
 
 
-def answer(*arguments):
+def answer(server, *arguments):
     """Status, headers and body of one request."""
-    done = subprocess.run(curl2(*arguments), capture_output=True, check=True)
+    done = subprocess.run(curl2(server, *arguments), capture_output=True, check=True)
     head, _, body = done.stdout.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     assert first.startswith("HTTP/2 "), first
@@ -34,17 +34,17 @@ ROUTES = {
 
 @pytest.mark.parametrize("path, status", ROUTES.items())
 def test_curl_reads_every_route(server, path, status):
-    assert answer(server.http(path))[0] == status
+    assert answer(server, server.http(path))[0] == status
 
 
 def test_curl_publishes_and_is_refused_what_is_too_much(server, channel):
-    status, _, body = answer("--data-binary", "hi", server.http(channel_path(channel)))
+    status, _, body = answer(server, "--data-binary", "hi", server.http(channel_path(channel)))
     assert status == 201
     last = json.loads(body)["position"]
-    status, _, body = answer("--data-binary", json.dumps({"publish": channel, "data": "two"}), server.http("/publish"))
+    status, _, body = answer(server, "--data-binary", json.dumps({"publish": channel, "data": "two"}), server.http("/publish"))
     assert (status, json.loads(body)["position"]) == (200, moved(last, 1))
     too_much = subprocess.run(
-        curl2("--data-binary", "@-", server.http(channel_path(channel))), input=b"x" * 3_000_000, capture_output=True, check=True)
+        curl2(server, "--data-binary", "@-", server.http(channel_path(channel))), input=b"x" * 3_000_000, capture_output=True, check=True)
     assert too_much.stdout.startswith(b"HTTP/2 413"), too_much.stdout
 
 
@@ -52,7 +52,7 @@ def test_curl_publishes_and_is_refused_what_is_too_much(server, channel):
 def test_curl_follows_a_stream(server, channel, accept):
     publish_many(server, channel, [f"number {n}" for n in range(10)])
     process = subprocess.Popen(
-        curl2("--header", f"Accept: {accept}", server.http(channel_path(channel, earliest=""))), stdout=subprocess.PIPE)
+        curl2(server, "--header", f"Accept: {accept}", server.http(channel_path(channel, earliest=""))), stdout=subprocess.PIPE)
     try:
         assert process.stdout.readline().startswith(b"HTTP/2 200")
         publish(server, channel, "the last")
@@ -70,7 +70,7 @@ def test_curl_follows_a_stream(server, channel, accept):
 
 def test_curl_waits_for_what_comes(server, channel):
     last = publish(server, channel, "a")
-    process = subprocess.Popen(curl2(server.http(channel_path(channel, after=last, wait=20))), stdout=subprocess.PIPE)
+    process = subprocess.Popen(curl2(server, server.http(channel_path(channel, after=last, wait=20))), stdout=subprocess.PIPE)
     try:
         publish(server, channel, "b")
         told = process.stdout.read()

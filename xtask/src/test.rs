@@ -126,7 +126,7 @@ fn prepare(steps: &mut Steps, parts: &[Part]) {
 }
 
 /// The server under test: the one that `BONGSU_BIN` names, or the one that was built beside this chore's own binary.
-fn binary() -> Result<PathBuf, String> {
+pub(crate) fn binary() -> Result<PathBuf, String> {
     if let Some(named) = env::var_os(BINARY_VARIABLE) {
         return std::path::absolute(named).map_err(|fault| format!("{BINARY_VARIABLE}: {fault}"));
     }
@@ -157,7 +157,8 @@ fn node(file: &str) -> Result<(), String> {
     done(command("node", ["--test", file]).current_dir(folder).env(BINARY_VARIABLE, binary()?))
 }
 
-const BINARY_VARIABLE: &str = "BONGSU_BIN";
+/// The variable that names the server under test.
+pub(crate) const BINARY_VARIABLE: &str = "BONGSU_BIN";
 const BEHIND_PROXIES: [&str; 7] = ["shared_cases", "changing_transport", "curl", "goodbye", "http", "many_channels", "native"];
 
 #[cfg(test)]

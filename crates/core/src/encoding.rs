@@ -8,7 +8,8 @@ use crate::name::ChannelName;
 use crate::position::Position;
 use crate::publication::Publication;
 use crate::start::Gap;
-use crate::websocket::{Opcode, write_head};
+use crate::websocket::deflate::{Compressions, DeflateConfig, Deflaters, WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
+use crate::websocket::{Opcode, write_frame};
 
 /// How a channel's records are written to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +20,8 @@ pub struct Encoding {
     pub framing: Framing,
     /// Whether each connection has something of its own in every record, so that no tape can be shared.
     pub own: bool,
+    /// The window of its WebSocket messages, where compression was agreed: those with the same one share their frames.
+    pub deflate: Option<Window>,
 }
 
 /// What a transport puts around a record.
@@ -32,31 +35,54 @@ pub enum Framing {
     WebSocket,
 }
 
-/// Writes records in any encoding.
+/// Writes records in any encoding. It belongs to one thread; a clone starts with deflaters of its own.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     forms: Forms,
+    deflaters: Deflaters,
 }
 
 impl Encoding {
     /// How many encodings there are.
-    pub const COUNT: usize = 5 * 3 * 2;
+    pub const COUNT: usize = 5 * 3 * 2 * WINDOWS;
 
     /// An encoding that all connections share.
     pub const fn new(format: Format, framing: Framing) -> Self {
-        Self { format, framing, own: false }
+        Self { format, framing, own: false, deflate: None }
     }
 
     /// A number of its own, below `COUNT`.
     pub const fn index(self) -> usize {
-        (self.format as usize * 3 + self.framing as usize) * 2 + self.own as usize
+        let window = match self.deflate {
+            Some(window) => window.index() + 1,
+            None => 0,
+        };
+        ((self.format as usize * 3 + self.framing as usize) * 2 + self.own as usize) * WINDOWS + window
+    }
+
+    /// Every encoding.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let windows = || std::iter::once(None).chain((WINDOW_BITS_MIN..=WINDOW_BITS_MAX).map(Window::of_bits));
+        let of = move |format, framing, own| windows().map(move |deflate| Self { format, framing, own, deflate });
+        let framings = move |format| FRAMINGS.into_iter().flat_map(move |framing| [false, true].map(|own| (format, framing, own)));
+        FORMATS.into_iter().flat_map(framings).flat_map(move |(format, framing, own)| of(format, framing, own))
     }
 }
+
+const FORMATS: [Format; 5] = [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart];
+const FRAMINGS: [Framing; 3] = [Framing::Raw, Framing::Chunked, Framing::WebSocket];
+/// The windows, and none.
+const WINDOWS: usize = Window::COUNT + 1;
 
 impl Encoder {
     /// An encoder that writes records in these forms.
     pub fn new(forms: Forms) -> Self {
-        Self { forms }
+        Self::with_deflate(forms, DeflateConfig::default())
+    }
+
+    /// An encoder that compresses, where that was agreed, by this configuration's level and threshold.
+    pub fn with_deflate(forms: Forms, config: DeflateConfig) -> Self {
+        Self { forms, deflaters: Deflaters::new(config) }
     }
 
     /// The forms.
@@ -75,67 +101,77 @@ impl Encoder {
     ) {
         if (encoding.format, encoding.framing) == (Format::Payload, Framing::WebSocket) {
             // No scratch: the payload is the record, and its length is known.
-            let data = &publication.draft.data;
-            write_head(out, payload_opcode(publication), data.len());
-            return out.put_slice(data);
+            return self.message(encoding.deflate, payload_opcode(publication), &publication.draft.data, out);
         }
-        frame(encoding.framing, out, |out| self.forms.publication(encoding.format, channel, publication, composite, out));
+        self.frame(encoding, out, |out| self.forms.publication(encoding.format, channel, publication, composite, out));
     }
 
     /// What a stream begins with and the first record of a subscription: where it starts.
     pub fn start(&self, encoding: Encoding, channel: &ChannelName, cursor: Position, composite: Option<&str>, out: &mut BytesMut) {
-        frame(encoding.framing, out, |out| self.forms.start(encoding.format, channel, cursor, composite, out));
+        self.frame(encoding, out, |out| self.forms.start(encoding.format, channel, cursor, composite, out));
     }
 
     /// What a stream begins with, before any record.
     pub fn preamble(&self, encoding: Encoding, out: &mut BytesMut) {
-        frame(encoding.framing, out, |out| self.forms.preamble(encoding.format, out));
+        self.frame(encoding, out, |out| self.forms.preamble(encoding.format, out));
     }
 
     /// A gap; `false` where the format has no room for it.
     pub fn gap(&self, encoding: Encoding, channel: &ChannelName, gap: &Gap, composite: Option<&str>, out: &mut BytesMut) -> bool {
         let mut said = false;
-        frame(encoding.framing, out, |out| said = self.forms.gap(encoding.format, channel, gap, composite, out));
+        self.frame(encoding, out, |out| said = self.forms.gap(encoding.format, channel, gap, composite, out));
         said
     }
 
     /// A sign of life, for streams; a WebSocket has pings.
     pub fn heartbeat(&self, encoding: Encoding, channel: &ChannelName, cursor: Position, composite: Option<&str>, out: &mut BytesMut) {
-        frame(encoding.framing, out, |out| self.forms.heartbeat(encoding.format, channel, cursor, composite, out));
+        self.frame(encoding, out, |out| self.forms.heartbeat(encoding.format, channel, cursor, composite, out));
     }
 
     /// The last record, and the end of a chunked body.
     pub fn goodbye(&self, encoding: Encoding, goodbye: &Goodbye, reconnect_ms: u64, out: &mut BytesMut) {
-        frame(encoding.framing, out, |out| self.forms.goodbye(encoding.format, goodbye, reconnect_ms, out));
+        self.frame(encoding, out, |out| self.forms.goodbye(encoding.format, goodbye, reconnect_ms, out));
         if encoding.framing == Framing::Chunked {
             out.put_slice(b"0\r\n\r\n");
         }
     }
-}
 
-/// Writes a record with its framing; nothing for a record that is empty, since an empty chunk would end the body.
-pub fn frame(framing: Framing, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-    if framing == Framing::Raw {
-        return write(out);
-    }
-    let mut record = BytesMut::new();
-    write(&mut record);
-    if record.is_empty() {
-        return;
-    }
-    match framing {
-        Framing::Raw => (),
-        Framing::Chunked => {
-            write_chunk_size(record.len(), out);
-            out.put_slice(&record);
-            out.put_slice(b"\r\n");
+    /// Writes a record with its framing; nothing for a record that is empty, since an empty chunk would end the body.
+    pub fn frame(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+        if encoding.framing == Framing::Raw {
+            return write(out);
         }
-        Framing::WebSocket => {
-            // A line's end has no meaning within a message.
-            let message = record.strip_suffix(b"\n").unwrap_or(&record);
-            write_head(out, Opcode::Text, message.len());
-            out.put_slice(message);
+        let mut record = BytesMut::new();
+        write(&mut record);
+        if record.is_empty() {
+            return;
         }
+        match encoding.framing {
+            Framing::Raw => (),
+            Framing::Chunked => {
+                write_chunk_size(record.len(), out);
+                out.put_slice(&record);
+                out.put_slice(b"\r\n");
+            }
+            Framing::WebSocket => {
+                // A line's end has no meaning within a message.
+                let message = record.strip_suffix(b"\n").unwrap_or(&record);
+                self.message(encoding.deflate, Opcode::Text, message, out);
+            }
+        }
+    }
+
+    /// Writes a WebSocket message, compressed where that was agreed and makes it shorter.
+    pub fn message(&self, deflate: Option<Window>, opcode: Opcode, payload: &[u8], out: &mut BytesMut) {
+        match deflate {
+            Some(window) => self.deflaters.lay(window, opcode, payload, out),
+            None => write_frame(out, opcode, payload),
+        }
+    }
+
+    /// What it has compressed.
+    pub fn compressions(&self) -> Compressions {
+        self.deflaters.compressions()
     }
 }
 
@@ -155,4 +191,15 @@ fn write_chunk_size(len: usize, out: &mut BytesMut) {
     }
     out.put_slice(&digits[at..]);
     out.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_encoding_has_a_number_of_its_own() {
+        let numbers: Vec<_> = Encoding::all().map(Encoding::index).collect();
+        assert_eq!(numbers, (0..Encoding::COUNT).collect::<Vec<_>>());
+    }
 }

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bongsu_lab::ceiling::{Ceiling, Writing};
-use bongsu_lab::load::{self, Pace, Plan, Report, Target, Transport};
+use bongsu_lab::load::{self, Filling, Pace, Plan, Report, Target, Transport};
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -91,6 +91,12 @@ struct Shape {
     rate: Option<f64>,
     #[arg(long, default_value_t = 128)]
     payload: usize,
+    /// Payloads of JSON instead of one character.
+    #[arg(long)]
+    json: bool,
+    /// Offer permessage-deflate.
+    #[arg(long)]
+    deflate: bool,
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     #[arg(long, default_value_t = 0)]
@@ -105,7 +111,7 @@ struct Shape {
 /// A name, and what differs from a thousand WebSocket subscribers of one channel with one publication in flight.
 type Scenario = (&'static str, fn(&mut Shape));
 
-const SCENARIOS: [Scenario; 20] = [
+const SCENARIOS: [Scenario; 23] = [
     ("ws-1", |_| ()),
     ("ws-64", |shape| shape.in_flight = 64),
     ("ws-20/s", |shape| shape.rate = Some(20.0)),
@@ -128,9 +134,17 @@ const SCENARIOS: [Scenario; 20] = [
     ("ws-laggard-1", |shape| (shape.slow, shape.slow_pause) = (1, 0.5)),
     ("ws-laggard-64", |shape| (shape.slow, shape.slow_pause, shape.in_flight) = (1, 0.5, 64)),
     ("ws-100-4k-300/s", |shape| (shape.subscribers, shape.payload, shape.rate) = (100, 4096, Some(300.0))),
+    ("deflate-64", |shape| json(shape, 64, 50.0)),
+    ("deflate-1024", |shape| json(shape, 1024, 50.0)),
+    ("deflate-16384", |shape| json(shape, 16_384, 20.0)),
     ("idle-ws-10000", |shape| (shape.subscribers, shape.seconds) = (10_000, 0.0)),
     ("idle-sse-10000", |shape| (shape.transport, shape.subscribers, shape.seconds) = ("sse".into(), 10_000, 0.0)),
 ];
+
+/// Payloads of JSON at a rate, to subscribers that offer compression.
+fn json(shape: &mut Shape, payload: usize, rate: f64) {
+    (shape.json, shape.deflate, shape.payload, shape.rate) = (true, true, payload, Some(rate));
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Cli::parse().command {
@@ -172,6 +186,7 @@ fn plan(shape: &Shape, address: SocketAddr, pid: Option<u32>) -> Result<Plan, Bo
     } else if shape.subscriptions > 1 {
         target.subscribe_path = "/subscribe?{channels}".into();
     }
+    target.subscribe_extensions = shape.deflate.then(|| "permessage-deflate; server_no_context_takeover".to_owned());
     Ok(Plan {
         target,
         server_pid: pid,
@@ -180,6 +195,7 @@ fn plan(shape: &Shape, address: SocketAddr, pid: Option<u32>) -> Result<Plan, Bo
         subscriptions_per_connection: shape.subscriptions,
         pace: shape.rate.map_or(Pace::InFlight(shape.in_flight), Pace::PerSecond),
         payload_bytes: shape.payload,
+        filling: if shape.json { Filling::Json } else { Filling::Same },
         warm_up: Duration::from_secs_f64((shape.seconds / 4.0).min(1.0)),
         duration: Duration::from_secs_f64(shape.seconds),
         slow_subscribers: shape.slow,
@@ -285,8 +301,9 @@ impl Shape {
 /// What is compared: its name, how it is read, how many decimals it deserves.
 type Figure = (&'static str, fn(&Report) -> Option<f64>, usize);
 
-const FIGURES: [Figure; 6] = [
+const FIGURES: [Figure; 7] = [
     ("CPU µs/delivery", |report| report.server_cpu_us_per_delivery.filter(|_| report.deliveries > 0), 3),
+    ("bytes/delivery", |report| (report.deliveries > 0).then_some(report.bytes_per_delivery), 1),
     ("deliveries/s", |report| (report.deliveries > 0).then_some(report.deliveries_per_second), 0),
     ("p50 µs", |report| (report.deliveries > 0).then_some(report.latency_us.p50 as f64), 0),
     ("p99 µs", |report| (report.deliveries > 0).then_some(report.latency_us.p99 as f64), 0),

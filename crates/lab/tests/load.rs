@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bongsu_lab::ceiling::{Ceiling, Writing};
-use bongsu_lab::load::{self, Pace, Plan, Report, Target, Transport};
+use bongsu_lab::load::{self, Filling, Pace, Plan, Report, Target, Transport};
 
 /// Runs a bare server on a thread of its own until the test process ends.
 fn serve(writing: Writing) -> SocketAddr {
@@ -23,6 +23,7 @@ fn plan(target: Target) -> Plan {
         subscriptions_per_connection: 1,
         pace: Pace::InFlight(8),
         payload_bytes: 128,
+        filling: Filling::Same,
         warm_up: Duration::ZERO,
         duration: Duration::from_millis(50),
         slow_subscribers: 0,

@@ -179,7 +179,7 @@ impl Server {
     }
 
     fn start_workers(&self, listeners: Vec<Listeners>) -> io::Result<()> {
-        let encoder = Encoder::new(Forms::new(rand::random()));
+        let encoder = Encoder::with_deflate(Forms::new(rand::random()), self.shared.borrow().deflate);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let workers = self.shared.borrow().workers;
         let mut listeners = listeners.into_iter();

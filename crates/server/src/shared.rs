@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bongsu_core::directory::{DirectoryLimits, Rules};
 
 use crate::clock::Clock;
-use crate::config::{ChannelRules, Config};
+use crate::config::{ChannelRules, Config, WebSocket};
 use crate::engine::Engine;
 use crate::http::HeadLimits;
 use crate::http::guard::Guard;
 use crate::metrics::Metrics;
 use bongsu_core::native::NativeLimits;
+use bongsu_core::websocket::deflate::{DeflateConfig, WINDOW_BITS_MIN};
 
 /// Shared by reference; nothing here changes but what locks itself. A new configuration is a new `Shared` around the same engine.
 pub(crate) struct Shared {
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) guard: Guard,
     pub(crate) head_limits: HeadLimits,
     pub(crate) native_limits: NativeLimits,
+    /// What is agreed to when a WebSocket opens, and how its messages are compressed.
+    pub(crate) deflate: DeflateConfig,
     pub(crate) workers: usize,
     /// Where origins are listed, caches must keep the answers to different ones apart.
     pub(crate) vary_origin: Option<&'static str>,
@@ -45,6 +48,7 @@ impl Shared {
                 payload_bytes_max: config.http.body_bytes_max.as_usize(),
                 ..NativeLimits::default()
             },
+            deflate: deflate(&config.websocket),
             workers,
             vary_origin: (!config.http.origins.is_empty()).then_some("Origin"),
             http,
@@ -77,4 +81,15 @@ pub(crate) fn directory_limits(config: &Config) -> DirectoryLimits {
 pub(crate) fn rules_of(config: &Config) -> Rules {
     let rules = ChannelRules::new(config);
     Arc::new(move |name| rules.of(name))
+}
+
+fn deflate(config: &WebSocket) -> DeflateConfig {
+    DeflateConfig {
+        enabled: config.compression,
+        context_takeover: config.compression_context_takeover,
+        window_bits_min: WINDOW_BITS_MIN,
+        window_bits_max: config.compression_window_bits,
+        level: config.compression_level,
+        threshold_bytes: config.compression_threshold.as_usize(),
+    }
 }

@@ -3,6 +3,7 @@
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::{Hub, Tally};
+use bongsu_core::websocket::deflate::Compressions;
 
 use crate::connection::Connection;
 use crate::metrics::{TransportKind, WorkerMetrics};
@@ -10,7 +11,8 @@ use crate::metrics::{TransportKind, WorkerMetrics};
 /// What was reported last.
 #[derive(Debug)]
 pub(crate) struct Tallies {
-    reported: [Tally; Encoding::COUNT],
+    reported: Box<[Tally; Encoding::COUNT]>,
+    compressions: Compressions,
     tape_bytes: i64,
     outbox_bytes: i64,
     subscriptions: i64,
@@ -18,25 +20,27 @@ pub(crate) struct Tallies {
 
 impl Default for Tallies {
     fn default() -> Self {
-        Self { reported: [Tally::default(); Encoding::COUNT], tape_bytes: 0, outbox_bytes: 0, subscriptions: 0 }
+        let reported = Box::new([Tally::default(); Encoding::COUNT]);
+        Self { reported, compressions: Compressions::default(), tape_bytes: 0, outbox_bytes: 0, subscriptions: 0 }
     }
 }
 
 impl Tallies {
     /// Reports what has come since the last time.
     pub(crate) fn report(&mut self, hub: &Hub<Connection>, metrics: &WorkerMetrics) {
-        for format in FORMATS {
-            for framing in [Framing::Raw, Framing::Chunked, Framing::WebSocket] {
-                for own in [false, true] {
-                    let index = Encoding { format, framing, own }.index();
-                    let now = hub.tallies()[index];
-                    let before = std::mem::replace(&mut self.reported[index], now);
-                    let kind = kind_of(format, framing);
-                    metrics.deliveries(kind, now.deliveries - before.deliveries);
-                    metrics.delivery_bytes(kind, now.bytes - before.bytes);
-                }
+        for encoding in Encoding::all() {
+            let index = encoding.index();
+            let now = hub.tallies()[index];
+            let before = std::mem::replace(&mut self.reported[index], now);
+            if now != before {
+                let kind = kind_of(encoding.format, encoding.framing);
+                metrics.deliveries(kind, now.deliveries - before.deliveries);
+                metrics.delivery_bytes(kind, now.bytes - before.bytes);
             }
         }
+        let (now, before) = (hub.encoder().compressions(), self.compressions);
+        self.compressions = now;
+        metrics.compressed(now.messages - before.messages, now.bytes_in - before.bytes_in, now.bytes_out - before.bytes_out);
         let subscriptions = hub.subscriptions() as i64;
         metrics.subscriptions_changed(subscriptions - std::mem::replace(&mut self.subscriptions, subscriptions));
         let (tape_bytes, outbox_bytes) = (hub.tapes_bytes() as i64, hub.outbox_bytes() as i64);
@@ -57,5 +61,3 @@ pub(crate) fn kind_of(format: Format, framing: Framing) -> TransportKind {
         (Format::Multipart, _) => TransportKind::Multipart,
     }
 }
-
-const FORMATS: [Format; 5] = [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart];

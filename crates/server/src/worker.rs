@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::Encoder;
 use bongsu_core::hub::{Announcement, Hub, HubEvent, HubLimits, SubscriberKey};
+use bongsu_core::websocket::deflate::Inflater;
 use bytes::{Bytes, BytesMut};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -19,6 +20,7 @@ use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
 use crate::http::Problem;
+use crate::http::coding::Coder;
 use crate::http2::Peers;
 use crate::link::{Link, Read};
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
@@ -42,6 +44,10 @@ pub(crate) struct Worker {
     due: Vec<Entry>,
     announced: Vec<Announcement>,
     read_buffer: BytesMut,
+    /// Serves every WebSocket here whose messages are each compressed by themselves.
+    pub(crate) inflater: Inflater,
+    /// Codes the answers to polls.
+    pub(crate) coder: Coder,
     generations: u32,
     tallies: Tallies,
     ticks: u64,
@@ -106,7 +112,7 @@ pub(crate) enum Reading {
 
 impl Worker {
     pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
-        let limits = hub_limits(&shared);
+        let (limits, coder) = (hub_limits(&shared), coder_of(&shared));
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 hub: Hub::new(encoder, limits),
@@ -120,6 +126,8 @@ impl Worker {
                 due: Vec::new(),
                 announced: Vec::new(),
                 read_buffer: BytesMut::new(),
+                inflater: Inflater::new(),
+                coder,
                 generations: 0,
                 tallies: Tallies::default(),
                 ticks: 0,
@@ -131,6 +139,7 @@ impl Worker {
     /// Goes on under another configuration.
     pub(crate) fn go_on_under(&mut self, shared: Arc<Shared>) {
         self.hub.reconfigure(hub_limits(&shared), |channel| shared.rules.of(channel));
+        self.coder = coder_of(&shared);
         self.shared = shared;
     }
 
@@ -658,6 +667,12 @@ impl Worker {
     fn close_timeout_ms(&self) -> u64 {
         self.shared.config.websocket.close_timeout.as_millis()
     }
+}
+
+/// What compresses answers.
+fn coder_of(shared: &Shared) -> Coder {
+    let http = &shared.config.http;
+    Coder::new(http.compression, http.compression_level, http.compression_threshold.as_usize())
 }
 
 fn hub_limits(shared: &Shared) -> HubLimits {

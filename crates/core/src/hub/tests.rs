@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::*;
 use crate::composite::{Composite, CompositeCursor};
 use crate::encoding::Framing;
@@ -13,10 +15,12 @@ use crate::limits::ChannelLimits;
 use crate::log::{Appended, Log};
 use crate::position::Epoch;
 use crate::publication::Draft;
+use crate::websocket::deflate::{Agreed, Window};
+use crate::websocket::{Decoder, Limits, Message, Role};
 
-const LINES: Encoding = Encoding { format: Format::Json, framing: Framing::Raw, own: false };
-const OWN_EVENTS: Encoding = Encoding { format: Format::Sse, framing: Framing::Raw, own: true };
-const PAYLOADS: Encoding = Encoding { format: Format::Payload, framing: Framing::WebSocket, own: false };
+const LINES: Encoding = Encoding::new(Format::Json, Framing::Raw);
+const OWN_EVENTS: Encoding = Encoding { own: true, ..Encoding::new(Format::Sse, Framing::Raw) };
+const PAYLOADS: Encoding = Encoding::new(Format::Payload, Framing::WebSocket);
 
 /// A peer that takes so many more bytes.
 #[derive(Clone, Default)]
@@ -275,4 +279,41 @@ fn a_gap_that_cannot_be_said_is_not_passed_over() {
         assert!(matches!(story.hub.take_events()[..], [HubEvent::Close(_, Disconnect::Gap { .. })]), "however often it is pumped");
         assert_eq!(peer.taken(), "");
     }
+}
+
+#[test]
+fn a_frame_is_compressed_once_for_all_who_agreed_to_the_same_window() {
+    let mut story = Story::new(1 << 20);
+    let compressed = |bits| Encoding { deflate: Window::of_bits(bits), ..PAYLOADS };
+    let text = "one channel, every transport; ".repeat(20);
+    let peers: Vec<_> = [15, 15, 9].map(|bits| story.join(&["a"], compressed(bits)).1).into_iter().collect();
+    let (_, plain) = story.join(&["a"], PAYLOADS);
+    peers.iter().chain([&plain]).for_each(|peer| peer.room(1 << 20));
+    story.publish(&[("a", &text), ("a", "too short to gain")]);
+
+    assert_eq!(story.hub.encoder().compressions().messages, 2, "once for each window");
+    let agreed = Agreed {
+        server_no_context_takeover: true,
+        client_no_context_takeover: true,
+        server_max_window_bits: None,
+        client_max_window_bits: None,
+    };
+    for peer in &peers {
+        let bytes = std::mem::take(&mut peer.0.borrow_mut().bytes);
+        assert!(bytes.len() < 120, "{} bytes", bytes.len());
+        let mut input = BytesMut::from(&bytes[..]);
+        let limits = Limits { message_bytes_max: 10_000, frame_bytes_max: 10_000, fragments_max: 1 };
+        let mut decoder = Decoder::with_deflate(Role::Client, limits, &agreed);
+        for expected in [&text[..], "too short to gain"] {
+            assert_eq!(decoder.decode(&mut input), Ok(Some(Message::Text(Bytes::copy_from_slice(expected.as_bytes())))));
+        }
+    }
+    assert!(plain.taken().contains(&text));
+
+    // Who comes later is caught up from history, by the same deflater: twice, since at first its peer takes nothing.
+    let (late, peer) = story.join(&["a"], compressed(15));
+    peer.room(1 << 20);
+    story.pump(late);
+    assert!((1..120).contains(&peer.taken().len()));
+    assert_eq!(story.hub.encoder().compressions().messages, 4);
 }

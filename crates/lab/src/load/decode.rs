@@ -37,6 +37,8 @@ pub(super) enum Record<'a> {
     Opened,
     /// A frame's payload, or a line of a stream or of a poll's answer.
     Data(&'a [u8]),
+    /// The payload of a compressed message, which no other is needed to inflate.
+    Compressed(&'a [u8]),
     /// The end of a poll's answer, and its cursor.
     Polled(&'a str),
     /// A WebSocket ping, to be answered with the same payload.
@@ -197,6 +199,7 @@ fn frame(bytes: &[u8], record: &mut impl FnMut(Record<'_>)) -> Option<usize> {
         8 => record(Record::Closed),
         9 => record(Record::Ping(payload)),
         10 => (),
+        _ if first & 0x40 != 0 => record(Record::Compressed(payload)),
         _ => record(Record::Data(payload)),
     }
     Some(end)
@@ -217,6 +220,7 @@ mod tests {
                         records.push(match record {
                             Record::Opened => "opened".to_owned(),
                             Record::Data(data) => String::from_utf8_lossy(data).into_owned(),
+                            Record::Compressed(data) => format!("compressed {}", data.len()),
                             Record::Ping(data) => format!("ping {}", String::from_utf8_lossy(data)),
                             Record::Polled(cursor) => format!("polled {cursor}"),
                             Record::Closed => "closed".to_owned(),
@@ -230,8 +234,8 @@ mod tests {
 
     #[test]
     fn frames_are_cut_at_their_ends() {
-        let bytes = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02hi\x89\x01p\x82\x03you\x88\x00";
-        check(Transport::WebSocket, bytes, &["opened", "hi", "ping p", "you", "closed"]);
+        let bytes = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02hi\x89\x01p\x82\x03you\xc1\x02zz\x88\x00";
+        check(Transport::WebSocket, bytes, &["opened", "hi", "ping p", "you", "compressed 2", "closed"]);
     }
 
     #[test]

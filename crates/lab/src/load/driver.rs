@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
+use super::inflate::Inflated;
 use super::subscriber::{Peer, channels_of};
 use super::tally::Tally;
 use super::wire::Stamp;
@@ -52,6 +53,7 @@ struct Driver<'a> {
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
+    inflated: Inflated,
     /// Subscribers first, publishers behind.
     peers: Vec<Peer>,
     stamp: Stamp,
@@ -70,6 +72,7 @@ struct Mark {
     deliveries: u64,
     echoes: u64,
     published: u64,
+    bytes: u64,
     server: Option<Usage>,
     driver: Option<Usage>,
 }
@@ -85,9 +88,10 @@ impl<'a> Driver<'a> {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
             buffer: vec![0; READ_BUFFER_BYTES],
+            inflated: Inflated::default(),
             peers: Vec::with_capacity(plan.subscribers),
             stamp: Stamp::new(),
-            filling: "x".repeat(plan.payload_bytes - PAYLOAD_BYTES_MIN),
+            filling: super::wire::filling(plan.filling, plan.payload_bytes - PAYLOAD_BYTES_MIN),
             tally: Tally::new(receivers)?,
             started: Instant::now(),
             slow_read_at: Duration::ZERO,
@@ -223,7 +227,17 @@ impl<'a> Driver<'a> {
             }
             let paused = index < self.plan.slow_subscribers && was_open;
             if event.is_readable() && !paused {
-                receive(peer, index, self.plan, &mut self.buffer, &self.stamp, &mut self.tally, &mut self.report, self.started)?;
+                receive(
+                    peer,
+                    index,
+                    self.plan,
+                    &mut self.buffer,
+                    &mut self.inflated,
+                    &self.stamp,
+                    &mut self.tally,
+                    &mut self.report,
+                    self.started,
+                )?;
             }
             match (was_open, peer.closed) {
                 (false, true) => return Err(RunFault::ClosedEarly { ready: self.ready }),
@@ -245,7 +259,7 @@ impl<'a> Driver<'a> {
             let stamp = &self.stamp;
             let report = &mut self.report;
             let channels = self.plan.channels as u64;
-            let read = peer.read(&mut self.buffer, |subscriptions, data| {
+            let read = peer.read(&mut self.buffer, &mut self.inflated, |subscriptions, data| {
                 stamp.each(data, |number| {
                     let Some(subscription) = subscription(subscriptions, number, channels) else { return };
                     report.slow_deliveries += 1;
@@ -276,6 +290,7 @@ impl<'a> Driver<'a> {
             deliveries: self.tally.deliveries + self.report.slow_deliveries,
             echoes: self.report.echoes,
             published: self.tally.next(),
+            bytes: self.peers.iter().take(self.plan.subscribers).map(|peer| peer.bytes_read).sum(),
             server: self.plan.server_pid.and_then(Usage::of),
             driver: Usage::of(std::process::id()),
         }
@@ -288,6 +303,7 @@ impl<'a> Driver<'a> {
         report.echoes = end.echoes - begin.echoes;
         report.seconds = (end.at - begin.at).as_secs_f64();
         report.deliveries_per_second = report.deliveries as f64 / report.seconds;
+        report.bytes_per_delivery = (end.bytes - begin.bytes) as f64 / report.deliveries.max(1) as f64;
         report.latency_us = self.tally.latency();
         let sent = (report.deliveries + report.echoes).max(1) as f64;
         let spent = |(begin, end): (Usage, Usage)| (end.cpu_seconds - begin.cpu_seconds) * 1e6 / sent;
@@ -304,6 +320,7 @@ fn receive(
     index: usize,
     plan: &Plan,
     buffer: &mut [u8],
+    inflated: &mut Inflated,
     stamp: &Stamp,
     tally: &mut Tally,
     report: &mut Report,
@@ -312,7 +329,7 @@ fn receive(
     let publisher = index >= plan.subscribers;
     let channels = plan.channels as u64;
     let mut now = None;
-    let read = peer.read(buffer, |subscriptions, data| {
+    let read = peer.read(buffer, inflated, |subscriptions, data| {
         let now = *now.get_or_insert_with(|| started.elapsed());
         stamp.each(data, |number| {
             if publisher {

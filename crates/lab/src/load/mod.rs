@@ -4,6 +4,7 @@
 
 mod decode;
 mod driver;
+mod inflate;
 mod process;
 mod subscriber;
 mod tally;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub pace: Pace,
     /// The payload's length in bytes, at least [`PAYLOAD_BYTES_MIN`].
     pub payload_bytes: usize,
+    /// What the payload is filled with.
+    pub filling: Filling,
     /// How long to publish before anything is counted.
     pub warm_up: Duration,
     /// How long to count. Zero opens the connections, reads the memory and publishes nothing.
@@ -52,6 +55,17 @@ pub enum Pace {
     InFlight(usize),
     /// So many a second, whatever the server does. Latency counts from the moment a publication was due.
     PerSecond(f64),
+}
+
+/// What payloads are made of, behind their stamp.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filling {
+    /// One character, over and over.
+    #[default]
+    Same,
+    /// JSON, as an application might send it: what compression has to do with.
+    Json,
 }
 
 /// How a subscriber receives.
@@ -86,6 +100,8 @@ pub struct Target {
     pub publish_subprotocol: Option<String>,
     /// The WebSocket subprotocol of the subscribers.
     pub subscribe_subprotocol: Option<String>,
+    /// The WebSocket extensions that subscribers offer: `permessage-deflate`, without context takeover by the server, or none.
+    pub subscribe_extensions: Option<String>,
     /// A publication's frame.
     pub publish_frame: String,
 }
@@ -101,6 +117,7 @@ impl Target {
             publish_path: "/channels/{channel}".into(),
             publish_subprotocol: None,
             subscribe_subprotocol: None,
+            subscribe_extensions: None,
             publish_frame: "{payload}".into(),
         }
     }
@@ -133,6 +150,8 @@ pub struct Report {
     pub slow_deliveries: u64,
     /// Messages that they were never given, as the next one shows.
     pub slow_lost: u64,
+    /// Bytes that subscribers read from their sockets for each delivery, frames and heads included.
+    pub bytes_per_delivery: f64,
     /// From due (at a rate) or sent (in a window) to delivered, in microseconds.
     pub latency_us: Latency,
     /// The server's processor time for each delivery or echo, in microseconds.

@@ -6,6 +6,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::decode::{Decoder, PeerFault, Record};
+use super::inflate::Inflated;
 use super::wire;
 use super::{Plan, Target, Transport};
 
@@ -23,6 +24,8 @@ pub(super) struct Peer {
     poll: Option<Box<(String, String)>>,
     /// The channel of each subscription and the number it expects next.
     pub(super) subscriptions: Box<[(u64, u64)]>,
+    /// Bytes read from its socket so far.
+    pub(super) bytes_read: u64,
     pub(super) closed: bool,
 }
 
@@ -34,7 +37,9 @@ impl Peer {
         let host = target.address.to_string();
         let path = wire::fill(&target.subscribe_path, &channels);
         let request = match target.transport {
-            Transport::WebSocket => wire::upgrade(&host, &path, target.subscribe_subprotocol.as_deref()),
+            Transport::WebSocket => {
+                wire::upgrade(&host, &path, target.subscribe_subprotocol.as_deref(), target.subscribe_extensions.as_deref())
+            }
             Transport::Sse => wire::get(&host, &path, "text/event-stream"),
             Transport::Lines => wire::get(&host, &path, "application/x-ndjson"),
             Transport::LongPoll => wire::get(&host, &path, "*/*"),
@@ -61,7 +66,7 @@ impl Peer {
     pub(super) fn publisher(plan: &Plan, channel: usize, token: usize, registry: &Registry) -> io::Result<Self> {
         let target = &plan.target;
         let path = wire::fill(&target.publish_path, &[channel]);
-        let request = wire::upgrade(&target.address.to_string(), &path, target.publish_subprotocol.as_deref());
+        let request = wire::upgrade(&target.address.to_string(), &path, target.publish_subprotocol.as_deref(), None);
         Self::connect(target, Transport::WebSocket, request, token, registry)
     }
 
@@ -78,6 +83,7 @@ impl Peer {
             awaited: 1,
             poll: None,
             subscriptions: Box::default(),
+            bytes_read: 0,
             closed: false,
         })
     }
@@ -107,7 +113,12 @@ impl Peer {
     }
 
     /// Reads until the socket is empty and calls for each data record, with the subscriptions at hand.
-    pub(super) fn read(&mut self, buffer: &mut [u8], mut each: impl FnMut(&mut [(u64, u64)], &[u8])) -> Result<(), PeerFault> {
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        inflated: &mut Inflated,
+        mut each: impl FnMut(&mut [(u64, u64)], &[u8]),
+    ) -> Result<(), PeerFault> {
         while !self.closed {
             let read = match self.stream.read(buffer) {
                 Ok(0) => 0,
@@ -116,7 +127,8 @@ impl Peer {
                 Err(_) => 0,
             };
             self.closed |= read == 0;
-            self.take(&buffer[..read], &mut each)?;
+            self.bytes_read += read as u64;
+            self.take(&buffer[..read], inflated, &mut each)?;
             // An edge-triggered stream socket that filled less than it was offered is empty: epoll(7).
             if read < buffer.len() {
                 break;
@@ -125,11 +137,12 @@ impl Peer {
         Ok(())
     }
 
-    fn take(&mut self, bytes: &[u8], each: &mut impl FnMut(&mut [(u64, u64)], &[u8])) -> Result<(), PeerFault> {
+    fn take(&mut self, bytes: &[u8], inflated: &mut Inflated, each: &mut impl FnMut(&mut [(u64, u64)], &[u8])) -> Result<(), PeerFault> {
         let Self { decoder, subscriptions, awaited, outgoing, opening, poll, closed, .. } = self;
         decoder.feed(bytes, &mut |record| match record {
             Record::Data(data) if *awaited == 0 => each(subscriptions, data),
-            Record::Data(_) => *awaited -= 1,
+            Record::Compressed(data) if *awaited == 0 => each(subscriptions, inflated.of(data)),
+            Record::Data(_) | Record::Compressed(_) => *awaited -= 1,
             Record::Opened => {
                 *awaited -= 1;
                 outgoing.append(opening);

@@ -2,6 +2,8 @@
 
 use memchr::memmem::Finder;
 
+use super::Filling;
+
 /// Makes the stamped payloads and finds the stamps again.
 #[derive(Debug)]
 pub(super) struct Stamp {
@@ -41,11 +43,13 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// A GET that asks for a WebSocket.
-pub(super) fn upgrade(host: &str, path: &str, subprotocol: Option<&str>) -> Vec<u8> {
-    let subprotocol = subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
+pub(super) fn upgrade(host: &str, path: &str, subprotocol: Option<&str>, extensions: Option<&str>) -> Vec<u8> {
+    let header = |name: &str, value: Option<&str>| value.map(|value| format!("{name}: {value}\r\n")).unwrap_or_default();
+    let subprotocol = header("Sec-WebSocket-Protocol", subprotocol);
+    let extensions = header("Sec-WebSocket-Extensions", extensions);
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{subprotocol}\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{subprotocol}{extensions}\r\n"
     )
     .into()
 }
@@ -71,6 +75,23 @@ pub(super) fn lay_masked(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&MASK);
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+}
+
+/// What payloads are filled up with. The JSON has few names and many values, drawn without chance.
+pub(super) fn filling(filling: Filling, bytes: usize) -> String {
+    if filling == Filling::Same {
+        return "x".repeat(bytes);
+    }
+    let mut text = String::with_capacity(bytes + 128);
+    let mut drawn = 1u64;
+    while text.len() < bytes {
+        drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (id, price, size) = (drawn >> 32, (drawn >> 20) % 100_000, (drawn >> 11) % 500);
+        let side = if drawn >> 63 == 0 { "buy" } else { "sell" };
+        text += &format!(r#"{{"id":{id},"side":"{side}","price":{}.{:02},"size":{size},"maker":true}},"#, price / 100, price % 100);
+    }
+    text.truncate(bytes);
+    text
 }
 
 /// Fills the names of a connection's channels into a template.

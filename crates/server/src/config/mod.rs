@@ -105,6 +105,12 @@ section! {
         heartbeat: Period = Period::secs(15), in Period::millis(10)..=Period::hours(1);
         /// Channels that one request may subscribe to.
         channels_per_request_max: usize = 64, in 1..=1_000;
+        /// Whether pages are compressed for clients that take it.
+        compression: bool = true;
+        /// From fast to small.
+        compression_level: u8 = 1, in 1..=9;
+        /// Bytes of the shortest page that is compressed.
+        compression_threshold: Size = Size::kib(1), in Size::bytes(0)..=Size::gib(1);
         /// Further names that this server answers to, beside its addresses and `localhost`.
         hosts: Vec<String> = Vec::new();
         /// The origins of other sites whose pages may use this server.
@@ -147,6 +153,16 @@ section! {
         close_timeout: Period = Period::secs(5), in Period::millis(1)..=Period::hours(1);
         /// Channels that one connection may subscribe to.
         subscriptions_max: usize = 1_000, in 1..=1_000_000;
+        /// Whether to agree to permessage-deflate.
+        compression: bool = true;
+        /// Whether a client's messages may refer back to its earlier ones.
+        compression_context_takeover: bool = false;
+        /// The largest window, as a power of two.
+        compression_window_bits: u8 = 15, in 9..=15;
+        /// From fast to small.
+        compression_level: u8 = 3, in 1..=9;
+        /// Bytes of the shortest message that is compressed.
+        compression_threshold: Size = Size::bytes(256), in Size::bytes(0)..=Size::gib(1);
     }
 }
 

@@ -6,11 +6,12 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::request::Request;
 
-/// A strong validator: it is made of every byte of the body.
-pub fn etag(body: &[u8]) -> String {
+/// A strong validator: it is made of every byte of the body, and of how they are coded, if they are (RFC 9110, 8.8.3.3).
+pub fn etag(body: &[u8], coding: Option<&str>) -> String {
     let mut hasher = SipHasher24::new();
     hasher.write(body);
-    format!("\"{:032x}\"", hasher.finish128().as_u128())
+    let hash = hasher.finish128().as_u128();
+    coding.map_or_else(|| format!("\"{hash:032x}\""), |coding| format!("\"{hash:032x}-{coding}\""))
 }
 
 /// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.

@@ -2,6 +2,7 @@
 //! exist; bodies bounded; answers written as bytes. What a resource does with a request is `transport`'s matter.
 
 pub mod body;
+pub mod coding;
 pub mod conditional;
 pub mod guard;
 pub mod negotiate;

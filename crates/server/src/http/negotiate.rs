@@ -3,8 +3,9 @@
 use super::problem::Problem;
 use super::request::Request;
 
-/// The headers of a request that choose its answer, for caches to tell answers apart (RFC 9110, 12.5.5): form, wait and start.
-pub const VARY: &str = "Accept, Prefer, Last-Event-ID";
+/// The headers of a request that choose its answer, for caches to tell answers apart (RFC 9110, 12.5.5): form, wait, start and
+/// coding.
+pub const VARY: &str = "Accept, Prefer, Last-Event-ID, Accept-Encoding";
 
 /// The forms in which a channel can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,8 @@ pub fn prefer_wait(request: &Request) -> Option<&str> {
         .find_map(|(name, value)| name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"')))
 }
 
-fn quality_of(parameter: &str) -> Option<u16> {
+/// The quality that a parameter gives, in thousandths; `None` if it is another parameter.
+pub(super) fn quality_of(parameter: &str) -> Option<u16> {
     let value = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))?;
     // A quality that breaks the grammar counts as refused rather than as wanted.
     Some(value.parse::<f32>().map_or(0, |quality| (quality.clamp(0.0, 1.0) * 1000.0) as u16))

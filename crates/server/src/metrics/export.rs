@@ -18,6 +18,7 @@ impl Collector for Cells {
         let mut families = Families(encoder);
         self.encode_connections(&mut families)?;
         self.encode_traffic(&mut families)?;
+        self.encode_compression(&mut families)?;
         self.encode_requests(&mut families)?;
         self.encode_faults(&mut families)?;
         self.encode_held(&mut families)
@@ -54,6 +55,15 @@ impl Cells {
         self.counters(families, "publications", help, "transport", |worker| &worker.publications, TransportKind::ALL)?;
         let help = "Gaps told to subscribers, by reason";
         self.counters(families, "gaps", help, "reason", |worker| &worker.gaps, GapReason::ALL)
+    }
+
+    fn encode_compression(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let help = "WebSocket messages compressed, each once for all who get it";
+        families.count("compressed_messages", help, None, self.sum(|worker| worker.compressed_messages.get()))?;
+        let help = "Bytes of compressed WebSocket messages, before they were compressed";
+        families.count("compressed_before", help, Some(&Unit::Bytes), self.sum(|worker| worker.compressed_bytes_before.get()))?;
+        let help = "Bytes of compressed WebSocket messages, after they were compressed";
+        families.count("compressed_after", help, Some(&Unit::Bytes), self.sum(|worker| worker.compressed_bytes_after.get()))
     }
 
     fn encode_requests(&self, families: &mut Families<'_>) -> Result<(), Error> {
@@ -112,6 +122,11 @@ struct Families<'a>(DescriptorEncoder<'a>);
 impl Families<'_> {
     fn begin<'s>(&'s mut self, name: &'s str, help: &str, unit: Option<&'s Unit>, kind: MetricType) -> Result<MetricEncoder<'s>, Error> {
         self.0.encode_descriptor(name, help, unit, kind)
+    }
+
+    /// A counter without labels.
+    fn count(&mut self, name: &str, help: &str, unit: Option<&Unit>, count: u64) -> Result<(), Error> {
+        self.begin(name, help, unit, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
     }
 
     /// A gauge without labels.

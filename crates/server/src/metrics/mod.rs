@@ -56,6 +56,9 @@ struct WorkerCells {
     deliveries: PerLabel<{ TransportKind::COUNT }>,
     delivery_bytes: PerLabel<{ TransportKind::COUNT }>,
     publications: PerLabel<{ TransportKind::COUNT }>,
+    compressed_messages: Cell,
+    compressed_bytes_before: Cell,
+    compressed_bytes_after: Cell,
     closes: PerLabel<{ CloseReason::COUNT }>,
     gaps: PerLabel<{ <GapReason as Label>::COUNT }>,
     requests: [PerLabel<{ StatusClass::COUNT }>; Route::COUNT],
@@ -147,6 +150,13 @@ impl WorkerMetrics {
     #[inline]
     pub fn publications(&self, transport: TransportKind, count: u64) {
         self.cells().publications.add(transport, count);
+    }
+
+    /// So many messages were compressed, each once for all who get it, from so many bytes to so many.
+    pub fn compressed(&self, messages: u64, bytes_before: u64, bytes_after: u64) {
+        self.cells().compressed_messages.add(messages);
+        self.cells().compressed_bytes_before.add(bytes_before);
+        self.cells().compressed_bytes_after.add(bytes_after);
     }
 
     /// A subscriber was told a gap.

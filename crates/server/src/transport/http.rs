@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Gathering, Phase};
 use crate::console;
 use crate::front::{Whose, whose};
+use crate::http::coding::{Coding, GZIP};
 use crate::http::guard::Admitted;
 use crate::http::target::{Target, decode, is_well_encoded};
 use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response, Version};
@@ -31,6 +32,8 @@ pub(crate) struct Exchange {
     pub(crate) head_only: bool,
     pub(crate) keep_alive: bool,
     pub(crate) version: Version,
+    /// How its body may be coded.
+    pub(crate) coding: Coding,
     /// The listed origin that asked, if any, which browsers want named.
     pub(crate) origin: Option<Box<str>>,
 }
@@ -262,6 +265,7 @@ impl Worker {
             head_only: request.method() == Method::Head,
             keep_alive: request.keep_alive,
             version: request.version,
+            coding: Coding::of(request),
             origin: None,
         };
         let path = Target::parse(request.target()).path;
@@ -303,12 +307,22 @@ impl Worker {
             (Resource::Echo, _) => self.upgrade_echo(key, &exchange, request),
             (Resource::Metrics, _) => {
                 let text = self.shared.metrics.render();
-                self.answer(key, &exchange, Response::new(200).header("cache-control", "no-store").body(metrics::CONTENT_TYPE, text));
+                let response = Response::new(200).header("cache-control", "no-store").header("vary", "Accept-Encoding");
+                let response = self.coded_body(response, exchange.coding, metrics::CONTENT_TYPE, text.into());
+                self.answer(key, &exchange, response);
             }
             (Resource::Health, _) => self.answer(key, &exchange, self.health()),
             (Resource::Index, _) => self.answer(key, &exchange, console::index(request, self.shared.config.console.enabled)),
             (Resource::Console(asset), _) => self.answer(key, &exchange, console::answer(request, asset)),
         }
+    }
+
+    /// Gives an answer its body, coded where the request takes that and it is worth it.
+    pub(crate) fn coded_body(&mut self, response: Response, coding: Coding, content_type: &str, body: Bytes) -> Response {
+        if !self.coder.applies(coding, body.len()) {
+            return response.body(content_type, body);
+        }
+        response.header("content-encoding", GZIP).body(content_type, self.coder.gzip(&body))
     }
 
     fn health(&self) -> Response {
@@ -325,7 +339,7 @@ impl Worker {
 impl Exchange {
     /// For an answer to a request that could not be understood.
     fn unread() -> Self {
-        Self { route: Route::Other, head_only: false, keep_alive: false, version: Version::Http11, origin: None }
+        Self { route: Route::Other, head_only: false, keep_alive: false, version: Version::Http11, coding: Coding::Identity, origin: None }
     }
 }
 

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use super::http::{Exchange, with_origin};
 use super::start::Query;
 use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
+use crate::http::coding::{Coding, GZIP};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
 use crate::http::{Problem, Request, Response, Version, etag, none_match};
@@ -36,6 +37,7 @@ struct Framing<'a> {
 /// An answer to all who waited on a channel in the same way.
 struct SharedAnswer {
     wait_query: Option<u64>,
+    coding: Coding,
     response: Response,
     /// The answer as it leaves over HTTP/1.1.
     bytes: Bytes,
@@ -43,9 +45,9 @@ struct SharedAnswer {
 }
 
 impl SharedAnswer {
-    fn new(wait_query: Option<u64>, response: Response, publications: usize, vary_origin: &Option<&'static str>) -> Self {
+    fn new(wait_query: Option<u64>, coding: Coding, response: Response, publications: usize, vary_origin: &Option<&'static str>) -> Self {
         let bytes = with_origin(response.clone(), &Exchange::usual(), vary_origin).into_bytes(false, true);
-        Self { wait_query, response, bytes, count: publications as u64 }
+        Self { wait_query, coding, response, bytes, count: publications as u64 }
     }
 }
 
@@ -182,13 +184,13 @@ impl Worker {
                 self.answer_waiting(key, channel, publications);
                 continue;
             }
-            let wait_query = waiting.wait_query;
-            let known = shared_answers.iter().position(|answer| answer.wait_query == wait_query);
+            let (wait_query, coding) = (waiting.wait_query, waiting.exchange.coding);
+            let known = shared_answers.iter().position(|answer| answer.wait_query == wait_query && answer.coding == coding);
             let place = known.unwrap_or_else(|| {
                 let page = self.page_of(channel, from, publications);
                 let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
-                let response = page_response(&page, &framing, None, true);
-                shared_answers.push(SharedAnswer::new(wait_query, response, page.publications.len(), &self.shared.vary_origin));
+                let response = self.page_response(&page, &framing, None, true, coding);
+                shared_answers.push(SharedAnswer::new(wait_query, coding, response, page.publications.len(), &self.shared.vary_origin));
                 shared_answers.len() - 1
             });
             self.answer_shared(key, &shared_answers[place]);
@@ -288,7 +290,7 @@ impl Worker {
         let waited = kind == TransportKind::LongPoll;
         let response = match waited && page.is_empty() {
             true => nothing(framing, &page.cursors),
-            false => page_response(page, framing, request, waited),
+            false => self.page_response(page, framing, request, waited, exchange.coding),
         };
         if response.status == 200 && !exchange.head_only {
             self.metrics.deliveries(kind, page.publications.len() as u64);
@@ -347,26 +349,29 @@ impl Page {
     }
 }
 
-fn page_response(page: &Page, framing: &Framing<'_>, request: Option<&Request>, waited: bool) -> Response {
-    let cursor = cursor_text(framing, &page.cursors);
-    let gaps = if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
-    let mut body = BytesMut::new();
-    write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
-    let etag = etag(&body);
-    let matched = request.is_some_and(|request| none_match(request, &etag));
-    let caching = match () {
-        () if waited => "no-store",
-        // A full page after a cursor never changes; one that is still open is worth a moment to a cache that folds equal polls.
-        () if page.more && page.gaps.is_empty() && request.is_some_and(is_after) => "public, max-age=3600, immutable",
-        () => "public, max-age=1",
-    };
-    let response = Response::new(if matched { 304 } else { 200 })
-        .header("bongsu-cursor", &cursor)
-        .header("link", &next_link(framing, &cursor))
-        .header("etag", &etag)
-        .header("vary", negotiate::VARY)
-        .header("cache-control", caching);
-    if matched { response } else { response.body("application/json", body.freeze()) }
+impl Worker {
+    fn page_response(&mut self, page: &Page, framing: &Framing<'_>, request: Option<&Request>, waited: bool, coding: Coding) -> Response {
+        let cursor = cursor_text(framing, &page.cursors);
+        let gaps =
+            if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
+        let mut body = BytesMut::new();
+        write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
+        let etag = etag(&body, self.coder.applies(coding, body.len()).then_some(GZIP));
+        let matched = request.is_some_and(|request| none_match(request, &etag));
+        let caching = match () {
+            () if waited => "no-store",
+            // A full page after a cursor never changes; one that is still open is worth a moment to a cache that folds equal polls.
+            () if page.more && page.gaps.is_empty() && request.is_some_and(is_after) => "public, max-age=3600, immutable",
+            () => "public, max-age=1",
+        };
+        let response = Response::new(if matched { 304 } else { 200 })
+            .header("bongsu-cursor", &cursor)
+            .header("link", &next_link(framing, &cursor))
+            .header("etag", &etag)
+            .header("vary", negotiate::VARY)
+            .header("cache-control", caching);
+        if matched { response } else { self.coded_body(response, coding, "application/json", body.freeze()) }
+    }
 }
 
 fn nothing(framing: &Framing<'_>, cursors: &[Position]) -> Response {
@@ -415,7 +420,7 @@ fn is_after(request: &Request) -> bool {
 impl Exchange {
     /// That of most requests.
     fn usual() -> Self {
-        Self { route: Route::Channel, head_only: false, keep_alive: true, version: Version::Http11, origin: None }
+        Self { route: Route::Channel, head_only: false, keep_alive: true, version: Version::Http11, coding: Coding::Identity, origin: None }
     }
 
     /// Whether its answer is the same as that of most others.

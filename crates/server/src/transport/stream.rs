@@ -42,7 +42,7 @@ impl Worker {
         };
         // HTTP/1.0 knows no chunks, there the end of the connection ends the body; and a stream of HTTP/2 has an end of its own.
         let framing = if exchange.version == Version::Http11 { Framing::Chunked } else { Framing::Raw };
-        let encoding = Encoding { format, framing, own: composite };
+        let encoding = Encoding { own: composite, ..Encoding::new(format, framing) };
         let response = self.stream_head(format, exchange);
         if exchange.head_only {
             return self.answer(key, exchange, response);

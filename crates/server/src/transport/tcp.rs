@@ -45,7 +45,7 @@ impl Worker {
             input.advance(1);
             let line = line.trim_ascii();
             if !line.is_empty() {
-                self.on_native(key, Framing::Raw, line, &mut replies);
+                self.on_native(key, Encoding::new(Format::Json, Framing::Raw), line, &mut replies);
             }
             if replies.len() > own_max {
                 self.reply(key, &mut replies);

@@ -2,10 +2,11 @@
 
 use bongsu_core::directory::PublishFault;
 use bongsu_core::disconnect::Disconnect;
-use bongsu_core::encoding::{Encoding, Framing, frame};
+use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::SubscriberKey;
 use bongsu_core::native::{self, Command, Publish};
+use bongsu_core::websocket::deflate::{Window, negotiate};
 use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, handshake, write_close, write_frame};
 use bongsu_core::{ChannelName, ContentType, Draft, Start};
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,8 @@ use crate::worker::Worker;
 /// A WebSocket that is open.
 pub(crate) struct WebSocketPhase {
     decoder: Decoder,
+    /// The window of what is sent to it, if compression was agreed.
+    deflate: Option<Window>,
     speaks: Speaks,
     /// Whether a ping is out that nothing was heard since.
     pinged: bool,
@@ -70,7 +73,7 @@ impl Worker {
             self.disconnect(key, &Disconnect::Gap { channel: channel.clone(), gap });
             return Ok(());
         }
-        let encoding = Encoding::new(Format::Payload, Framing::WebSocket);
+        let encoding = self.websocket_encoding(key, Format::Payload);
         self.hub.subscribe(key, channel_key, encoding, located.cursor.offset);
         self.pump(key);
         Ok(())
@@ -130,12 +133,21 @@ impl Worker {
         speaks: Speaks,
         kind: TransportKind,
     ) {
-        let response = accepted(request).header_opt("sec-websocket-protocol", subprotocol);
+        let offers = request.header_all("sec-websocket-extensions");
+        let agreed = negotiate(offers, &self.shared.deflate).map(|agreed| agreed.without_server_context());
+        let response = accepted(request)
+            .header_opt("sec-websocket-protocol", subprotocol)
+            .header_opt("sec-websocket-extensions", agreed.map(|agreed| agreed.answer()).as_deref());
         self.metrics.request(exchange.route, response.status);
         let head = self.begin(key, with_origin(response, exchange, &None)).freeze();
         self.become_kind(key, kind);
         let now_ms = self.now_ms();
-        let phase = WebSocketPhase { decoder: Decoder::new(Role::Server, limits), speaks, pinged: false, heard_ms: now_ms };
+        let decoder = match &agreed {
+            Some(agreed) => Decoder::with_deflate(Role::Server, limits, agreed),
+            None => Decoder::new(Role::Server, limits),
+        };
+        let deflate = agreed.and_then(|agreed| Window::of_bits(agreed.outgoing(Role::Server).window_bits));
+        let phase = WebSocketPhase { decoder, deflate, speaks, pinged: false, heard_ms: now_ms };
         self.set_phase(key, Phase::WebSocket(Box::new(phase)));
         self.arm(key, now_ms + self.shared.config.websocket.ping_interval.as_millis());
         if !head.is_empty() {
@@ -152,7 +164,7 @@ impl Worker {
             let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
             let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { break };
             let is_plain = matches!(websocket.speaks, Speaks::Plain(_));
-            let decoded = websocket.decoder.decode(input);
+            let decoded = websocket.decoder.decode_with(input, &mut self.inflater);
             match decoded {
                 Ok(None) => break,
                 Ok(Some(message)) => self.on_message(key, message, &mut replies),
@@ -198,9 +210,13 @@ impl Worker {
 
     fn on_data(&mut self, key: SubscriberKey, opcode: Opcode, data: Bytes, replies: &mut BytesMut) {
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        let deflate = websocket.deflate;
         match &mut websocket.speaks {
-            Speaks::Echo => write_frame(replies, opcode, &data),
-            Speaks::Native(_) => self.on_native(key, Framing::WebSocket, &data, replies),
+            Speaks::Echo => self.hub.encoder().message(deflate, opcode, &data, replies),
+            Speaks::Native(_) => {
+                let encoding = Encoding { deflate, ..Encoding::new(Format::Json, Framing::WebSocket) };
+                self.on_native(key, encoding, &data, replies);
+            }
             Speaks::Plain(channel) => {
                 let channel = channel.clone();
                 let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
@@ -226,22 +242,22 @@ impl Worker {
     }
 
     /// Acts on a native command, whatever carried it.
-    pub(crate) fn on_native(&mut self, key: SubscriberKey, framing: Framing, data: &[u8], replies: &mut BytesMut) {
+    pub(crate) fn on_native(&mut self, key: SubscriberKey, encoding: Encoding, data: &[u8], replies: &mut BytesMut) {
         let command = native::decode(data, &self.shared.native_limits);
-        let kind = if framing == Framing::Raw { TransportKind::Tcp } else { TransportKind::Native };
+        let kind = if encoding.framing == Framing::Raw { TransportKind::Tcp } else { TransportKind::Native };
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
                 let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let mut answer = BytesMut::new();
                 self.publish_native(kind, Publish { channel, draft, idempotency_key, id }, &mut answer);
-                say(framing, replies, |out| out.extend_from_slice(&answer));
+                self.say(encoding, replies, |out| out.extend_from_slice(&answer));
             }
-            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, framing, &channel, &start, id.as_ref(), replies),
-            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, framing, &channel, id.as_ref(), replies),
-            Ok(Command::Ping(value)) => say(framing, replies, |out| native::write_pong(&value, out)),
+            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, encoding, &channel, &start, id.as_ref(), replies),
+            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, encoding, &channel, id.as_ref(), replies),
+            Ok(Command::Ping(value)) => self.say(encoding, replies, |out| native::write_pong(&value, out)),
             Err(fault) => {
                 self.metrics.fault(fault.kind.code());
-                say(framing, replies, |out| native::write_fault(&fault, out));
+                self.say(encoding, replies, |out| native::write_fault(&fault, out));
             }
         }
     }
@@ -249,14 +265,14 @@ impl Worker {
     fn subscribe_native(
         &mut self,
         key: SubscriberKey,
-        framing: Framing,
+        encoding: Encoding,
         channel: &ChannelName,
         start: &Start,
         id: Option<&native::Id>,
         replies: &mut BytesMut,
     ) {
         let config = &self.shared.config;
-        let max = if framing == Framing::Raw { config.tcp.subscriptions_max } else { config.websocket.subscriptions_max };
+        let max = if encoding.framing == Framing::Raw { config.tcp.subscriptions_max } else { config.websocket.subscriptions_max };
         let refusal = match self.followed(key) {
             Some(followed) if followed.iter().any(|followed| followed.name == *channel) => Some((
                 "already-subscribed",
@@ -270,11 +286,10 @@ impl Worker {
         };
         if let Some((code, message)) = refusal {
             self.metrics.fault(code);
-            return say(framing, replies, |out| native::write_error(id, code, &message, out));
+            return self.say(encoding, replies, |out| native::write_error(id, code, &message, out));
         }
         let (channel_key, located) = self.join(channel, start);
-        say(framing, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
-        let encoding = Encoding::new(Format::Json, framing);
+        self.say(encoding, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
         if let Some(gap) = &located.gap {
             self.metrics.gap(gap.reason);
             self.hub.encoder().gap(encoding, channel, gap, None, replies);
@@ -291,7 +306,7 @@ impl Worker {
     fn unsubscribe_native(
         &mut self,
         key: SubscriberKey,
-        framing: Framing,
+        encoding: Encoding,
         channel: &ChannelName,
         id: Option<&native::Id>,
         replies: &mut BytesMut,
@@ -300,12 +315,12 @@ impl Worker {
         let Some(place) = place else {
             self.metrics.fault("not-subscribed");
             let message = format!("{channel} is not followed on this connection");
-            return say(framing, replies, |out| native::write_error(id, "not-subscribed", &message, out));
+            return self.say(encoding, replies, |out| native::write_error(id, "not-subscribed", &message, out));
         };
         if let Some(Followed { slot, .. }) = self.followed(key).map(|followed| followed.swap_remove(place)) {
             self.hub.unsubscribe(key, slot);
         }
-        say(framing, replies, |out| native::write_done(id, out));
+        self.say(encoding, replies, |out| native::write_done(id, out));
     }
 
     fn followed(&mut self, key: SubscriberKey) -> Option<&mut Vec<Followed>> {
@@ -317,6 +332,23 @@ impl Worker {
             },
             _ => None,
         }
+    }
+
+    /// How a connection's messages are written: those that agreed to the same compression share theirs.
+    fn websocket_encoding(&mut self, key: SubscriberKey, format: Format) -> Encoding {
+        let deflate = match self.hub.sink(key) {
+            Some(Connection { phase: Phase::WebSocket(websocket), .. }) => websocket.deflate,
+            _ => None,
+        };
+        Encoding { deflate, ..Encoding::new(format, Framing::WebSocket) }
+    }
+
+    /// Writes an answer as its transport frames it: a message, or a line.
+    fn say(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+        self.hub.encoder().frame(encoding, out, |out| {
+            write(out);
+            out.extend_from_slice(b"\n");
+        });
     }
 
     pub(crate) fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
@@ -349,7 +381,7 @@ impl Worker {
         let goodbye = why.goodbye();
         let mut last = BytesMut::new();
         if self.followed(key).is_some() {
-            let encoding = Encoding::new(Format::Json, Framing::WebSocket);
+            let encoding = self.websocket_encoding(key, Format::Json);
             self.hub.encoder().goodbye(encoding, &goodbye, reconnect_ms, &mut last);
         }
         write_close(&mut last, goodbye.code, &goodbye.reason);
@@ -374,14 +406,6 @@ fn accepted(request: &Request) -> Response {
         .header("upgrade", "websocket")
         .header("connection", "Upgrade")
         .header("sec-websocket-accept", &handshake::accept_key(request.header("sec-websocket-key").unwrap_or_default()))
-}
-
-/// Writes an answer as its transport frames it: a message, or a line.
-fn say(framing: Framing, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-    frame(framing, out, |out| {
-        write(out);
-        out.extend_from_slice(b"\n");
-    });
 }
 
 /// The subprotocol of the native protocol.

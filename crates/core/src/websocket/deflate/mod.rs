@@ -7,12 +7,14 @@ mod compress;
 mod header;
 mod inflate;
 mod negotiate;
+mod shared;
 
 pub use compress::Deflater;
 pub use header::EXTENSION;
 pub use inflate::Inflater;
 pub(super) use inflate::Task;
 pub use negotiate::{AnswerFault, negotiate, offer, read_answer};
+pub use shared::{Compressions, Deflaters, Window};
 
 use super::Role;
 
@@ -74,6 +76,13 @@ pub struct Direction {
 }
 
 impl Agreed {
+    /// What is left of it where each message is compressed once for all who get it, and so can refer to no other.
+    ///
+    /// RFC 7692, 7.1.1.1, lets a server say so unasked, and then a client need not keep what came before.
+    pub fn without_server_context(self) -> Self {
+        Self { server_no_context_takeover: true, ..self }
+    }
+
     /// How we compress what we send.
     pub fn outgoing(&self, role: Role) -> Direction {
         match role {
