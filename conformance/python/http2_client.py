@@ -36,6 +36,7 @@ class Http2:
         self.flush()
         while not self.settled:
             self.pump()
+            assert self.settled or not self.ended, "the peer hung up on HTTP/2"
 
     def request(self, method, path, headers=None, body=None, pseudo=None, end=True):
         """Opens a stream, with its body or, at `end=False`, with one that is still to come."""
