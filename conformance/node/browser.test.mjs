@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -10,13 +10,8 @@ import { after, before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
+import { ARGUMENTS, CHROMIUM } from "./chromium.mjs";
 import { moved, numbers, PATIENCE_MS, publish, publishAll, startRelay, startServer } from "./harness.mjs";
-
-const CHROMIUM = [process.env.CHROMIUM_BIN, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((file) => file && existsSync(file));
-const ARGUMENTS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync", "--no-proxy-server", "--disable-dev-shm-usage",
-];
 
 const bounded = { timeout: 3 * PATIENCE_MS };
 let pages, server, relay, profile, browser;
@@ -24,7 +19,6 @@ let channels = 0;
 const fresh = () => `browser/${++channels}`;
 
 before(async () => {
-  assert.ok(CHROMIUM, "no Chromium: install the package chromium, or name one in CHROMIUM_BIN");
   // One listener, two origins: the page's own name decides which it is. Only 127.0.0.1 is listed.
   pages = http.createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<!doctype html><title>a page</title>"));
   pages.listen(0, "127.0.0.1");

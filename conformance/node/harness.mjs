@@ -17,7 +17,7 @@ export const PATIENCE_MS = 1000 * Number(process.env.BONGSU_PATIENCE_SECONDS ?? 
 /** A server outlives no test run, even one that was killed: `timeout` ends it. */
 const LIFETIME_SECONDS = 600;
 
-/** Starts a server with these tables of configuration. `stop()` ends it. */
+/** Starts a server with these tables of configuration, on a free port unless a flag names one. `stop()` ends it. */
 export async function startServer(config = {}, ...flags) {
   if (!existsSync(BINARY)) throw new Error(`there is no ${BINARY}: \`cargo build\` makes it, BONGSU_BIN names another`);
   const folder = mkdtempSync(path.join(tmpdir(), "bongsu-"));
@@ -25,7 +25,8 @@ export async function startServer(config = {}, ...flags) {
   const configFile = path.join(folder, "bongsu.toml");
   writeFileSync(configFile, asToml(config));
   // In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
-  const command = ["--foreground", "--kill-after=30", String(LIFETIME_SECONDS), BINARY, "serve", "--http", "127.0.0.1:0", "--ports-file", portsFile];
+  const command = ["--foreground", "--kill-after=30", String(LIFETIME_SECONDS), BINARY, "serve", "--ports-file", portsFile];
+  if (!flags.includes("--http")) flags = ["--http", "127.0.0.1:0", ...flags];
   // A server reads its configuration from BONGSU_… variables too, and refuses those that it does not know.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BONGSU_")));
   const child = spawn("timeout", [...command, "--config", configFile, ...flags], { stdio: ["ignore", "pipe", "pipe"], env });

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Refused = 4,
     /// The server could not be reached.
     CannotConnect = 5,
+    /// The data directory is in use by another server, or cannot be read or written.
+    DataDir = 6,
 }
 
 /// Why a subcommand ends early, and what is said about it on standard error.
@@ -49,4 +51,5 @@ Exit codes:
   2  the command line or the configuration is wrong; nothing was started
   3  a listener's address is taken or not allowed
   4  the server refused what was asked of it
-  5  the server could not be reached";
+  5  the server could not be reached
+  6  the data directory is in use by another server, or cannot be read or written";

@@ -3,9 +3,11 @@
 mod config;
 mod exit;
 mod log;
+mod manual;
 mod publish;
 mod serve;
 mod subscribe;
+mod systemd;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ enum Command {
     Publish(publish::Args),
     Subscribe(subscribe::Args),
     Config(config::ConfigCommand),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 /// Does what the command line asks.
@@ -40,6 +44,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Publish(args) => return block_on(publish::run(args)),
         Command::Subscribe(args) => return block_on(subscribe::run(args)),
         Command::Config(config) => config.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match done {
         Ok(()) => Exit::Ok.into(),
@@ -98,7 +104,7 @@ mod tests {
     #[test]
     fn the_help_tells_every_exit_code() {
         let help = Cli::command().render_long_help().to_string();
-        for exit in [Exit::Ok, Exit::Failure, Exit::Usage, Exit::CannotListen] {
+        for exit in [Exit::Ok, Exit::Failure, Exit::Usage, Exit::CannotListen, Exit::DataDir] {
             assert!(help.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
         }
     }

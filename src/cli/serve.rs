@@ -5,16 +5,19 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bongsu_server::config::{Config, Flag, LogFormat, Sources};
-use bongsu_server::serve::{Addresses, ServeFault, Server};
+use bongsu_server::config::{Change, Config, ConfigFault, Flag, LogFormat, Sources};
+use bongsu_server::data_dir::DataDirFault;
+use bongsu_server::serve::{Addresses, Reloaded, ServeFault, Server, Starting};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::exit::{EXIT_CODES, Exit, Failure};
-use super::{log, say};
+use super::log::{self, LogHandle};
+use super::{say, systemd};
 
 /// Run a server.
 ///
@@ -22,7 +25,11 @@ use super::{log, say};
 /// http.wait_max), --set, and the other flags. `bongsu config default` prints every key and what it does.
 ///
 /// SIGTERM and SIGINT (Ctrl-C) end it gracefully: no new connections, and a goodbye to every client that says when to come
-/// back. A second signal ends it at once.
+/// back. With --data-dir, the next server then goes on where this one ended, and nobody misses anything. A second signal leaves out
+/// the goodbyes. SIGHUP has the configuration read again, and the log say what changed.
+///
+/// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them
+/// tcp, of --tcp.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Serve {
@@ -44,6 +51,12 @@ pub(super) struct Serve {
     /// Read the configuration from this file [default: ./bongsu.toml if it exists]
     #[arg(long, value_name = "FILE", env = "BONGSU_CONFIG")]
     config: Option<PathBuf>,
+    /// Keep in this folder what outlives the process, and go on from what is there.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Listen even if another server of the same user does, so that it can be stopped once this one runs.
+    #[arg(long)]
+    overlap: bool,
     /// How many workers, each an event loop on a thread of its own; 0 means one per core [default: 0]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -64,32 +77,89 @@ pub(super) struct Serve {
 impl Serve {
     /// Runs the server until it ends.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let usage = |fault| Failure::new(Exit::Usage, fault);
-        let sources = Sources::of_process(self.config.as_deref(), self.flags()).map_err(usage)?;
+        let sources = self.sources().map_err(usage)?;
         let config = Config::load(&sources).map_err(usage)?;
-        log::start(&config.log)?;
+        let log = log::start(&config.log)?;
+        // Before there are threads: the variables that tell of the sockets are taken away.
+        let starting = systemd::inherited_sockets()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failure)?;
-        let ended = runtime.block_on(self.serve(config));
+        let ended = runtime.block_on(self.serve(config, starting, &log));
         // After a second signal the server may still hold a thread; it is not waited for.
         runtime.shutdown_background();
         ended
     }
 
-    async fn serve(&self, config: Config) -> Result<(), Failure> {
+    async fn serve(&self, config: Config, starting: Starting, log: &LogHandle) -> Result<(), Failure> {
         // Before anyone can learn that we run, so that no signal finds us unprepared.
         let mut signals = Signals::listen().map_err(failure)?;
         let (echo, banner_wanted) = (config.echo.enabled, config.log.format == LogFormat::Text);
-        let server = Arc::new(Server::start(config).map_err(cannot_serve)?);
+        let Some(server) = start(config, starting, &mut signals).await? else { return Ok(()) };
         let addresses = server.addresses();
-        if let Some(path) = &self.ports_file {
-            let unwritten = |error| Failure::new(Exit::Failure, format!("cannot write {}: {error}", path.display()));
-            write_ports_file(path, &addresses).map_err(unwritten)?;
+        if let Some(path) = &self.ports_file
+            && let Err(error) = write_ports_file(path, &addresses)
+        {
+            server.abandon().map_err(cannot_serve)?;
+            return Err(Failure::new(Exit::Failure, format!("cannot write {}: {error}", path.display())));
         }
         if banner_wanted {
             say(&banner(&addresses, echo));
         }
         info!(http = addresses.http.map(tracing::field::display), tcp = addresses.tcp.map(tracing::field::display), "listening");
-        until_ended(server, &mut signals).await
+        systemd::notify("READY=1");
+        self.until_ended(server, &mut signals, log).await
+    }
+
+    /// Waits for the server's end: the first signal begins it, the second leaves out the goodbyes.
+    async fn until_ended(&self, server: Arc<Server>, signals: &mut Signals, log: &LogHandle) -> Result<(), Failure> {
+        let joined = Arc::clone(&server);
+        let mut ended = tokio::task::spawn_blocking(move || joined.join());
+        let mut first: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                ended = &mut ended => return ended.map_err(failure)?.map_err(cannot_serve),
+                signal = signals.next() => match first {
+                    _ if signal == HANGUP => self.reload(&server, log),
+                    None => {
+                        info!(signal, "stopping: telling every client goodbye");
+                        systemd::notify("STOPPING=1");
+                        server.shutdown();
+                        first = Some(Instant::now());
+                    }
+                    // One that is sent to the process and to its group, as `timeout` does, comes twice and means once.
+                    Some(first) if first.elapsed() < ONE_SIGNAL => (),
+                    Some(_) => {
+                        warn!(signal, "stopping at once");
+                        server.abandon().map_err(cannot_serve)?;
+                        return Err(Failure::new(Exit::Failure, "stopped before every client was told goodbye"));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Reads the configuration again. What is wrong with it changes nothing.
+    fn reload(&self, server: &Server, log: &LogHandle) {
+        let loaded = self.sources().and_then(|sources| Config::load(&sources));
+        let config = match loaded {
+            Ok(config) => config,
+            Err(fault) => return error!("the configuration was not reloaded, and nothing has changed:\n{fault}"),
+        };
+        let level = config.log.level;
+        let Reloaded { changed, needs_restart } = server.reload(config);
+        for Change { key, from, to } in &needs_restart {
+            warn!(key, running = from, configured = to, "not reloaded: needs a restart");
+        }
+        for Change { key, from, to } in &changed {
+            info!(key, from, to, "reloaded");
+        }
+        if let Err(failure) = log.set_level(level) {
+            warn!("the log level stays: {}", failure.message);
+        }
+        info!(changed = changed.len(), needs_restart = needs_restart.len(), "configuration read again");
+    }
+
+    fn sources(&self) -> Result<Sources, ConfigFault> {
+        Sources::of_process(self.config.as_deref(), self.flags())
     }
 
     /// The flags as settings. The general `--set` comes first, so that a flag of its own outweighs it.
@@ -98,6 +168,8 @@ impl Serve {
         let own = [
             ("--http", "listen.http", self.http.as_deref()),
             ("--tcp", "listen.tcp", self.tcp.as_deref()),
+            ("--data-dir", "data_dir", self.data_dir.as_deref()),
+            ("--overlap", "listen.overlap", self.overlap.then_some("true")),
             ("--workers", "workers", self.workers.as_deref()),
             ("--echo", "echo.enabled", self.echo.then_some("true")),
             ("--log-level", "log.level", self.log_level.as_deref()),
@@ -108,43 +180,46 @@ impl Serve {
     }
 }
 
-/// Waits for the server's end: the first signal begins it, the second does not wait for it.
-async fn until_ended(server: Arc<Server>, signals: &mut Signals) -> Result<(), Failure> {
-    let joined = Arc::clone(&server);
-    let mut ended = tokio::task::spawn_blocking(move || joined.join());
-    let mut first: Option<Instant> = None;
+/// Starts the server; none if a signal ended the start, which can be waiting for another server to leave the data directory.
+async fn start(config: Config, starting: Starting, signals: &mut Signals) -> Result<Option<Arc<Server>>, Failure> {
+    let cancelled = Arc::clone(&starting.cancelled);
+    if !config.listen.overlap || config.data_dir.is_empty() {
+        return Server::start_with(config, starting).map(|server| Some(Arc::new(server))).map_err(cannot_serve);
+    }
+    let mut starting = tokio::task::spawn_blocking(move || Server::start_with(config, starting));
     loop {
         tokio::select! {
-            ended = &mut ended => return ended.map_err(failure)?.map_err(cannot_serve),
-            signal = signals.next() => match first {
-                None => {
-                    info!(signal, "stopping: telling every client goodbye");
-                    server.shutdown();
-                    first = Some(Instant::now());
+            started = &mut starting => return match started.map_err(failure)? {
+                Ok(server) if cancelled.load(Ordering::Relaxed) => {
+                    server.abandon().map_err(cannot_serve)?;
+                    Ok(None)
                 }
-                // One that is sent to the process and to its group, as `timeout` does, comes twice and means once.
-                Some(first) if first.elapsed() < ONE_SIGNAL => (),
-                Some(_) => {
-                    warn!(signal, "stopping at once");
-                    return Err(Failure::new(Exit::Failure, "stopped before every client was told goodbye"));
-                }
+                Ok(server) => Ok(Some(Arc::new(server))),
+                Err(ServeFault::DataDir(DataDirFault::Cancelled { .. })) => Ok(None),
+                Err(fault) => Err(cannot_serve(fault)),
+            },
+            signal = signals.next() => if signal != HANGUP {
+                info!(signal, "stopping before it has begun");
+                cancelled.store(true, Ordering::Relaxed);
             },
         }
     }
 }
 
-/// Signals within so long count as one.
-const ONE_SIGNAL: Duration = Duration::from_millis(500);
-
-/// The signals that end a server.
+/// The signals that a server acts on.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// The name of the next one.
@@ -152,9 +227,15 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => HANGUP,
         }
     }
 }
+
+const HANGUP: &str = "SIGHUP";
+
+/// Signals within so long count as one.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// For a listener that is still to come, so that a script written for later versions runs with this one.
 fn only_off(text: &str) -> Result<String, String> {
@@ -191,7 +272,7 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
         text,
         "  HTTP and WebSocket   {url}\n\
          \n\
-         Try, each in a terminal of its own:\n\
+         Open it in two browsers, or try, each in a terminal of its own:\n\
          \x20 curl -N -H 'Accept: text/event-stream' {url}/channels/chat/lobby\n\
          \x20 bongsu subscribe{for_clients} chat/lobby\n\
          \x20 curl -H 'Content-Type: text/plain' -d 'hello' {url}/channels/chat/lobby\n\
@@ -225,9 +306,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 fn cannot_serve(fault: ServeFault) -> Failure {
     let exit = match fault {
         ServeFault::CannotListen { .. } => Exit::CannotListen,
+        ServeFault::DataDir(_) => Exit::DataDir,
         _ => Exit::Failure,
     };
     Failure::new(exit, fault)
+}
+
+fn usage(fault: ConfigFault) -> Failure {
+    Failure::new(Exit::Usage, fault)
 }
 
 fn failure(error: impl ToString) -> Failure {
@@ -241,6 +327,7 @@ Examples:
   bongsu serve
   bongsu serve --http 127.0.0.1:0 --ports-file ports.json
   bongsu serve --config bongsu.toml --log-level debug
+  bongsu serve --data-dir /var/lib/bongsu
   bongsu serve --set history.publications_max=100 --set history.age_max=1h
   BONGSU_LISTEN_HTTP=[::1]:8080 bongsu serve";
 

@@ -80,9 +80,11 @@ pub(crate) fn run(parts: &[Part]) -> bool {
     }
     if has(Part::Node) {
         steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "npm clients", || node("clients.test.mjs"));
+        steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "the page's client", || node("subscription.test.mjs"));
     }
     if has(Part::Browser) {
         steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "Chromium", || node("browser.test.mjs"));
+        steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "page", || node("page.test.mjs"));
     }
     steps.finish()
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
+use std::io;
 use std::sync::Arc;
 
 use siphasher::sip::SipHasher24;
@@ -15,6 +16,7 @@ use crate::log::{Appended, Located, Log, Page};
 use crate::name::ChannelName;
 use crate::position::{Epoch, Offset, Position};
 use crate::publication::{Draft, Publication};
+use crate::snapshot::{ChannelState, SnapshotFault, Writer};
 use crate::start::Start;
 
 /// The channels of one shard.
@@ -23,12 +25,16 @@ pub struct Directory {
     channels: HashMap<ChannelName, Channel>,
     dormant: Dormant,
     limits: DirectoryLimits,
-    rules: Arc<dyn Fn(&ChannelName) -> ChannelLimits + Send + Sync>,
+    rules: Rules,
     held_bytes: usize,
     /// How many channels are only watched and were never published to. They are bounded by their subscribers.
     bare: usize,
     swept_ms: u64,
+    closed: bool,
 }
+
+/// The bounds of every channel, by its name.
+pub type Rules = Arc<dyn Fn(&ChannelName) -> ChannelLimits + Send + Sync>;
 
 /// The bounds on a directory as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +61,9 @@ pub enum PublishFault {
     /// The name is the server's own.
     #[error("channels that begin with $ are the server's own; choose another name")]
     Reserved,
+    /// The server is about to end, and what it holds is being written down.
+    #[error("the server is going away; publish again in a moment")]
+    GoingAway,
 }
 
 /// What a publish did.
@@ -98,9 +107,9 @@ struct Dormant {
 
 impl Directory {
     /// An empty directory. The secret is random: who knows it can guess epochs.
-    pub fn new(secret: [u8; 16], limits: DirectoryLimits, rules: Arc<dyn Fn(&ChannelName) -> ChannelLimits + Send + Sync>) -> Self {
+    pub fn new(secret: [u8; 16], limits: DirectoryLimits, rules: Rules) -> Self {
         let dormant = Dormant { lives: vec![0; LIFE_COUNTERS], ..Dormant::default() };
-        Self { secret, channels: HashMap::new(), dormant, limits, rules, held_bytes: 0, bare: 0, swept_ms: 0 }
+        Self { secret, channels: HashMap::new(), dormant, limits, rules, held_bytes: 0, bare: 0, swept_ms: 0, closed: false }
     }
 
     /// Orders a publication.
@@ -113,6 +122,9 @@ impl Directory {
     ) -> Result<Published, PublishFault> {
         if name.is_reserved() {
             return Err(PublishFault::Reserved);
+        }
+        if self.closed {
+            return Err(PublishFault::GoingAway);
         }
         if self.channels.get(name).is_none_or(Channel::is_bare) {
             self.make_room(now_ms)?;
@@ -209,6 +221,79 @@ impl Directory {
         }
     }
 
+    /// Refuses every publication from now on, so that nothing is ordered that a snapshot would miss.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Writes down all that must outlive the process.
+    pub fn save<W: io::Write>(&self, writer: &mut Writer<W>) -> io::Result<()> {
+        writer.shard(&self.dormant.lives)?;
+        for (name, head) in self.dormant.in_order() {
+            writer.dormant(name, head)?;
+        }
+        let is_kept = |channel: &Channel| !channel.log.is_bare();
+        // Of a channel that has only an epoch and a head, nothing else is lost; one that would begin the same anew needs nothing.
+        for (name, channel) in self.channels.iter().filter(|(_, channel)| !is_kept(channel)) {
+            if self.is_worth_remembering(name, channel.log.head()) {
+                writer.dormant(name, channel.log.head())?;
+            }
+        }
+        for (name, channel) in self.channels.iter().filter(|(_, channel)| is_kept(channel)) {
+            writer.channel(name, &channel.log, channel.used_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Counts forgotten lives on from what a snapshot says. Where several shards became one, the highest count is right for all:
+    /// an epoch too new is a gap too many, one too old would be a loss unsaid.
+    pub fn restore_lives(&mut self, lives: &[(u16, u32)]) {
+        for &(counter, life) in lives {
+            if let Some(count) = self.dormant.lives.get_mut(usize::from(counter)) {
+                *count = life.max(*count);
+            }
+        }
+    }
+
+    /// Remembers a channel that was let go, the longest unused first.
+    pub fn restore_dormant(&mut self, name: &ChannelName, head: Position) -> Result<(), SnapshotFault> {
+        if self.channels.contains_key(name) || self.dormant.heads.contains_key(name) {
+            return Err(SnapshotFault::Misplaced { what: "a channel that is there twice" });
+        }
+        self.dormant.remember(name, head, self.limits.forgotten_max);
+        Ok(())
+    }
+
+    /// Takes up a channel where it was, within the limits of today; of a channel too many, only epoch and head are kept.
+    pub fn restore_channel(&mut self, state: ChannelState) -> Result<(), SnapshotFault> {
+        let ChannelState { name, mut log, used_ms } = state;
+        if self.channels.len() - self.bare >= self.limits.channels_max {
+            return self.restore_dormant(&name, log.head());
+        }
+        if self.channels.contains_key(&name) || self.dormant.heads.contains_key(&name) {
+            return Err(SnapshotFault::Misplaced { what: "a channel that is there twice" });
+        }
+        let limits = (self.rules)(&name);
+        log.trim(&limits);
+        self.held_bytes += log.held_bytes();
+        let channel = Channel { log, limits, watchers: 0, used_ms };
+        self.bare += usize::from(channel.is_bare());
+        self.channels.insert(name, channel);
+        Ok(())
+    }
+
+    /// Goes on under other limits and rules, which hold for the channels that there are, too.
+    pub fn reconfigure(&mut self, limits: DirectoryLimits, rules: Rules) {
+        (self.limits, self.rules) = (limits, rules);
+        for (name, channel) in &mut self.channels {
+            channel.limits = (self.rules)(name);
+            let before = channel.log.held_bytes();
+            channel.log.trim(&channel.limits);
+            self.held_bytes = self.held_bytes + channel.log.held_bytes() - before;
+        }
+        self.dormant.forget(limits.forgotten_max);
+    }
+
     /// What all logs hold together.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
@@ -272,10 +357,14 @@ impl Directory {
         self.held_bytes -= channel.log.held_bytes();
         self.bare -= usize::from(channel.is_bare());
         let head = channel.log.head();
-        // A first life without a publication would come out the same again: there is nothing to remember.
-        if head.offset > 0 || head.epoch != self.first_epoch(name) {
+        if self.is_worth_remembering(name, head) {
             self.dormant.remember(name, head, self.limits.forgotten_max);
         }
+    }
+
+    /// A first life without a publication would come out the same again: there is nothing to remember.
+    fn is_worth_remembering(&self, name: &ChannelName, head: Position) -> bool {
+        head.offset > 0 || head.epoch != self.first_epoch(name)
     }
 }
 
@@ -291,6 +380,11 @@ impl Dormant {
         self.count += 1;
         self.heads.insert(name.clone(), (head, self.count));
         self.by_age.push_back((name.clone(), self.count));
+        self.forget(max);
+    }
+
+    /// Forgets the longest unused until no more than `max` are left.
+    fn forget(&mut self, max: usize) {
         while self.heads.len() > max {
             let Some((oldest, count)) = self.by_age.pop_front() else { break };
             if self.is_current(&oldest, count) {
@@ -307,6 +401,12 @@ impl Dormant {
         }
     }
 
+    /// Those remembered, the longest unused first.
+    fn in_order(&self) -> impl Iterator<Item = (&ChannelName, Position)> {
+        let current = |(name, count): &&(ChannelName, u64)| self.is_current(name, *count);
+        self.by_age.iter().filter(current).filter_map(|(name, _)| Some((name, self.heads.get(name)?.0)))
+    }
+
     fn is_current(&self, name: &ChannelName, count: u64) -> bool {
         self.heads.get(name).is_some_and(|(_, current)| *current == count)
     }
@@ -319,7 +419,8 @@ impl Dormant {
     }
 }
 
-const LIFE_COUNTERS: usize = 4096;
+/// How many counters of forgotten lives a directory has.
+pub(crate) const LIFE_COUNTERS: usize = 4096;
 const SWEEP_MS: u64 = 1000;
 
 #[cfg(test)]

@@ -49,14 +49,34 @@ impl Window {
         self.bytes += key.cost_bytes();
         self.offsets.insert(key.clone(), offset);
         self.by_age.push_back((now_ms, key));
-        while self.by_age.len() > keys_max {
-            self.forget_oldest();
-        }
+        self.trim(keys_max);
     }
 
     /// Forgets what is older than `age_max_ms`.
     pub fn expire(&mut self, now_ms: u64, age_max_ms: u64) {
         while self.by_age.front().is_some_and(|(at, _)| at.saturating_add(age_max_ms) <= now_ms) {
+            self.forget_oldest();
+        }
+    }
+
+    /// Every key with its time and offset, the oldest first.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, &IdempotencyKey, Offset)> {
+        self.by_age.iter().filter_map(|(at_ms, key)| Some((*at_ms, key, self.find(key)?)))
+    }
+
+    /// Remembers a key as it was, behind those put back before; false if it is there already.
+    pub fn put_back(&mut self, key: IdempotencyKey, offset: Offset, at_ms: u64) -> bool {
+        if self.offsets.insert(key.clone(), offset).is_some() {
+            return false;
+        }
+        self.bytes += key.cost_bytes();
+        self.by_age.push_back((at_ms, key));
+        true
+    }
+
+    /// Forgets the oldest until no more than so many are left.
+    pub fn trim(&mut self, keys_max: usize) {
+        while self.by_age.len() > keys_max {
             self.forget_oldest();
         }
     }

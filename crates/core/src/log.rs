@@ -64,6 +64,26 @@ impl Log {
         Self { epoch, head, retained: VecDeque::new(), retained_bytes: 0, payload_bytes: 0, newest_ms: 0, window: Window::default() }
     }
 
+    /// A log as it was up to its oldest publication retained; `put_back` adds those, and the window's keys follow.
+    pub(crate) fn resumed(floor: Position, floor_bytes: u64, newest_ms: u64) -> Self {
+        Self { payload_bytes: floor_bytes, newest_ms, ..Self::new(floor.epoch, floor.offset) }
+    }
+
+    /// Adds a publication that the log had, behind those put back before. The limits are applied later, by `trim`.
+    pub(crate) fn put_back(&mut self, time_ms: u64, draft: Draft) {
+        self.head += 1;
+        let publication = Arc::new(Publication { position: self.head(), time_ms, bytes_before: self.payload_bytes, draft });
+        self.payload_bytes += publication.draft.data.len() as u64;
+        self.retained_bytes += publication.draft.cost_bytes();
+        self.retained.push_back(publication);
+    }
+
+    /// Lets go of what is more than the limits allow, once they have changed.
+    pub(crate) fn trim(&mut self, limits: &ChannelLimits) {
+        self.window.trim(limits.keys_max);
+        self.trim_history(limits);
+    }
+
     /// Gives a draft its place, unless its idempotency key already has one.
     pub fn append(&mut self, draft: Draft, key: Option<IdempotencyKey>, now_ms: u64, limits: &ChannelLimits) -> Appended {
         self.window.expire(now_ms, limits.keys_age_max_ms);
@@ -124,6 +144,36 @@ impl Log {
         self.retained.len()
     }
 
+    /// The publications retained, the oldest first.
+    pub(crate) fn publications(&self) -> impl Iterator<Item = &Publication> {
+        self.retained.iter().map(|publication| &**publication)
+    }
+
+    /// Payload bytes appended before the oldest publication retained.
+    pub(crate) fn floor_bytes(&self) -> u64 {
+        self.retained.front().map_or(self.payload_bytes, |oldest| oldest.bytes_before)
+    }
+
+    /// The latest time that a publication was given.
+    pub(crate) fn newest_ms(&self) -> u64 {
+        self.newest_ms
+    }
+
+    /// The time of the newest publication retained.
+    pub(crate) fn newest_retained_ms(&self) -> u64 {
+        self.retained.back().map_or(0, |newest| newest.time_ms)
+    }
+
+    /// The idempotency keys.
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// The idempotency keys, to put back those that there were.
+    pub(crate) fn window_mut(&mut self) -> &mut Window {
+        &mut self.window
+    }
+
     /// Whether nothing would be lost if only epoch and head were kept.
     pub fn is_bare(&self) -> bool {
         self.retained.is_empty() && self.window.is_empty()
@@ -174,6 +224,10 @@ impl Log {
     fn retain(&mut self, publication: Arc<Publication>, limits: &ChannelLimits) {
         self.retained_bytes += publication.draft.cost_bytes();
         self.retained.push_back(publication);
+        self.trim_history(limits);
+    }
+
+    fn trim_history(&mut self, limits: &ChannelLimits) {
         while self.retained.len() > limits.publications_max || self.retained_bytes > limits.bytes_max {
             self.drop_oldest();
         }

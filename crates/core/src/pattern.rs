@@ -2,7 +2,7 @@
 //!
 //! `*` stands for any run of characters within a segment, also none; `**`, alone in its segment, for any number of segments, also
 //! none: `chat/**` is `chat`, `chat/lobby` and `chat/lobby/1`. All else is literal. The server's own channels, which begin with
-//! `$`, are only matched by a pattern that itself begins with `$`. Where several patterns match, the first in the file's order wins.
+//! `$`, are only matched by a pattern that itself begins with `$`.
 
 use std::fmt;
 

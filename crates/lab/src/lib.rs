@@ -4,3 +4,4 @@
 pub mod ceiling;
 pub mod client;
 pub mod load;
+pub mod restart;

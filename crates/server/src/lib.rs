@@ -3,13 +3,18 @@
 mod clock;
 pub mod config;
 mod connection;
+mod console;
+pub mod data_dir;
 mod deadlines;
 mod descriptors;
 mod engine;
 mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod http2;
 mod link;
+mod listeners;
 pub mod metrics;
 pub mod serve;
 mod shared;

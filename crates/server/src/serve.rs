@@ -2,27 +2,55 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bongsu_core::encoding::Encoder;
 use bongsu_core::format::Forms;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tracing::warn;
+use tracing::{error, info, warn};
 
-use crate::config::{Config, Listener};
+use crate::clock::Clock;
+use crate::config::{Change, Config, Listener};
+use crate::data_dir::{DataDir, DataDirFault};
 use crate::deadlines::TICK_MS;
-use crate::shared::Shared;
+use crate::listeners::{self, Listeners};
+use crate::metrics::Metrics;
+use crate::shared::{Shared, directory_limits, engine_of, rules_of};
 use crate::worker::{Door, Worker, WorkerRef};
 
 /// A running server.
 pub struct Server {
     addresses: Addresses,
     stop: watch::Sender<bool>,
+    shared: watch::Sender<Arc<Shared>>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
+    /// Where the snapshot goes; taken by whoever writes it.
+    data: Mutex<Option<DataDir>>,
+}
+
+/// What a start is given beside its configuration.
+#[derive(Debug, Default)]
+pub struct Starting {
+    /// Listening sockets that were handed over: they take the place of `listen.http` …
+    pub http: Vec<TcpListener>,
+    /// … and of `listen.tcp`.
+    pub tcp: Vec<TcpListener>,
+    /// Set by whoever no longer wants the server, while it waits for another to leave the data directory.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+/// What came of a changed configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What is in force from now on.
+    pub changed: Vec<Change>,
+    /// What a running server cannot change: it stays as it was.
+    pub needs_restart: Vec<Change>,
 }
 
 /// Where a server listens, with the ports that the system picked.
@@ -47,6 +75,9 @@ pub enum ServeFault {
         /// What the system said.
         source: io::Error,
     },
+    /// The data directory cannot be used, or the snapshot could not be written into it.
+    #[error(transparent)]
+    DataDir(#[from] DataDirFault),
     /// The system refused something else that is needed.
     #[error("the server cannot go on: {0}")]
     Io(#[from] io::Error),
@@ -58,26 +89,44 @@ pub enum ServeFault {
 impl Server {
     /// Starts all listeners and workers; when it returns, clients can connect.
     pub fn start(config: Config) -> Result<Self, ServeFault> {
+        Self::start_with(config, Starting::default())
+    }
+
+    /// Like `start`, with sockets that were handed over.
+    pub fn start_with(config: Config, starting: Starting) -> Result<Self, ServeFault> {
         crate::descriptors::make_room();
         let workers = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let http_listeners = open("http", config.listen.http, workers)?;
-        let tcp_listeners = open("tcp", config.listen.tcp, workers)?;
-        let address = |listeners: &[TcpListener]| listeners.first().map(TcpListener::local_addr).transpose();
-        let addresses = Addresses { http: address(&http_listeners)?, tcp: address(&tcp_listeners)? };
-        let shared = Arc::new(Shared::new(config, addresses.http, workers));
-        let encoder = Encoder::with_deflate(Forms::new(rand::random()), shared.deflate);
-        let (stop, _) = watch::channel(false);
-        let (mut http_listeners, mut tcp_listeners) = (http_listeners.into_iter(), tcp_listeners.into_iter());
-        let start = |index| {
-            let doors = [(Door::Http, http_listeners.next()), (Door::Tcp, tcp_listeners.next())];
-            let (shared, encoder, stop) = (Arc::clone(&shared), encoder.clone(), stop.subscribe());
-            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(shared, index, encoder, doors, stop))
+        // Who connects from here on waits until the workers run, perhaps for what another server still has to write down.
+        let mut listeners = Vec::from_iter((0..workers).map(|_| Listeners::default()));
+        let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
+        let http = open(Door::Http, config.listen.http, &starting.http)?;
+        let addresses = Addresses { http, tcp: open(Door::Tcp, config.listen.tcp, &starting.tcp)? };
+        let data = open_data_dir(&config, &starting.cancelled)?;
+        let clock = Clock::start();
+        let build = |secret| engine_of(&config, secret, workers, clock);
+        let engine = Arc::new(match &data {
+            Some(data) => data.resume(build)?,
+            None => build(rand::random()),
+        });
+        let metrics = Arc::new(Metrics::new(workers));
+        let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers));
+        let server = Self {
+            addresses,
+            stop: watch::channel(false).0,
+            shared: watch::channel(shared).0,
+            threads: Mutex::default(),
+            data: Mutex::new(data),
         };
-        let threads = (0..workers).map(start).collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { addresses, stop, threads: Mutex::new(threads) })
+        if let Err(error) = server.start_workers(listeners) {
+            // What was taken up is put down again.
+            server.shutdown();
+            server.join()?;
+            return Err(error.into());
+        }
+        Ok(server)
     }
 
     /// Where it listens.
@@ -85,115 +134,139 @@ impl Server {
         self.addresses
     }
 
+    /// Goes on under another configuration, as far as a running server can.
+    pub fn reload(&self, mut config: Config) -> Reloaded {
+        let running = Arc::clone(&self.shared.borrow());
+        let needs_restart = config.keep_what_needs_a_restart(&running.config);
+        let changed = running.config.changes(&config);
+        if !changed.is_empty() {
+            let total_bytes_max = config.history.total_bytes_max.as_usize();
+            running.engine.reconfigure(directory_limits(&config), total_bytes_max, &rules_of(&config));
+            self.shared.send_replace(Arc::new(running.under(config)));
+        }
+        Reloaded { changed, needs_restart }
+    }
+
     /// Begins the graceful end: no new connections, a goodbye to everyone. Returns at once.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits until the server has ended.
+    /// Waits until the server has ended, and writes the snapshot, if there is a data directory.
     pub fn join(&self) -> Result<(), ServeFault> {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            thread.join().map_err(|_| ServeFault::WorkerFault)??;
+            let ended = thread.join().map_err(|_| ServeFault::WorkerFault).and_then(|ended| Ok(ended?));
+            // What a server with a fault of its own has in memory is not passed on: the next one says gap instead.
+            ended.inspect_err(|_| error!("no snapshot is written"))?;
+        }
+        self.save()
+    }
+
+    /// Ends without telling everyone goodbye: publishing is refused from now on, and the snapshot is written.
+    pub fn abandon(&self) -> Result<(), ServeFault> {
+        self.shutdown();
+        self.save()
+    }
+
+    /// The workers may still run: what got its position before the engine closed is in the snapshot, and nothing gets one after.
+    fn save(&self) -> Result<(), ServeFault> {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(data) = data.take() else { return Ok(()) };
+        let engine = Arc::clone(&self.shared.borrow().engine);
+        engine.close();
+        Ok(data.save(&engine)?)
+    }
+
+    fn start_workers(&self, listeners: Vec<Listeners>) -> io::Result<()> {
+        let encoder = Encoder::with_deflate(Forms::new(rand::random()), self.shared.borrow().deflate);
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = self.shared.borrow().workers;
+        let mut listeners = listeners.into_iter();
+        for index in 0..workers {
+            let told = Told { stop: self.stop.subscribe(), shared: self.shared.subscribe() };
+            let (encoder, listeners) = (encoder.clone(), listeners.next().unwrap_or_default());
+            threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(index, encoder, listeners, told))?);
         }
         Ok(())
     }
 }
 
-/// The listeners of one kind, a listener a worker.
-fn open(name: &'static str, listener: Listener, workers: usize) -> Result<Vec<TcpListener>, ServeFault> {
-    let Some(address) = listener.address() else { return Ok(Vec::new()) };
-    match listen(address, workers) {
+/// How a worker is told of what concerns all of them.
+struct Told {
+    stop: watch::Receiver<bool>,
+    shared: watch::Receiver<Arc<Shared>>,
+}
+
+/// Gives every worker its listeners of one kind, handed over or bound here. Tells where they listen.
+fn listen(
+    workers: &mut [Listeners],
+    door: Door,
+    listener: Listener,
+    handed_over: &[TcpListener],
+    config: &Config,
+) -> Result<Option<SocketAddr>, ServeFault> {
+    if let Some(first) = handed_over.first() {
+        let address = first.local_addr()?;
+        info!(listener = door.name(), %address, sockets = handed_over.len(), "sockets were handed over");
+        listeners::adopt(workers, door, handed_over)?;
+        return Ok(Some(address));
+    }
+    let Some(address) = listener.address() else { return Ok(None) };
+    match listeners::bind(workers, door, address, config.listen.overlap) {
+        Ok(address) => Ok(Some(address)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && matches!(listener, Listener::IfFree(_)) => {
-            warn!(listener = name, %address, "another program holds the address; going on without this listener");
-            Ok(Vec::new())
+            warn!(listener = door.name(), %address, "another program holds the address; going on without this listener");
+            Ok(None)
         }
-        Err(source) => Err(ServeFault::CannotListen { listener: name, address, source }),
-        Ok(listeners) => Ok(listeners),
+        Err(source) => Err(ServeFault::CannotListen { listener: door.name(), address, source }),
     }
 }
 
-/// A listener for each worker at one address: the kernel spreads connections over them.
-fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    // With SO_REUSEPORT a second server would silently share the port: the first bind goes without, to be told.
-    let probe = socket(address, false)?;
-    let address = probe.local_addr()?.as_socket().unwrap_or(address);
-    drop(probe);
-    (0..workers)
-        .map(|_| {
-            let socket = socket(address, true)?;
-            socket.listen(BACKLOG)?;
-            socket.set_nonblocking(true)?;
-            Ok(socket.into())
-        })
-        .collect()
-}
-
-fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if shared {
-        socket.set_reuse_port(true)?;
+fn open_data_dir(config: &Config, cancelled: &AtomicBool) -> Result<Option<DataDir>, DataDirFault> {
+    if config.data_dir.is_empty() {
+        return Ok(None);
     }
-    socket.bind(&address.into())?;
-    Ok(socket)
+    let leaving_max = Duration::from_millis(config.shutdown.timeout.as_millis()) + SNAPSHOT_TIME_MAX;
+    let patience = if config.listen.overlap { leaving_max } else { Duration::ZERO };
+    DataDir::open(Path::new(&config.data_dir), patience, cancelled).map(Some)
 }
 
 /// A worker's thread, from start to end.
-fn run(
-    shared: Arc<Shared>,
-    index: usize,
-    encoder: Encoder,
-    doors: [(Door, Option<TcpListener>); 2],
-    stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+fn run(index: usize, encoder: Encoder, listeners: Listeners, told: Told) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
+        let shared = Arc::clone(&told.shared.borrow());
         let worker = Worker::start(shared, index, encoder);
-        let mut accepting = Vec::new();
-        for (door, listener) in doors {
-            if let Some(listener) = listener {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                accepting.push(tokio::task::spawn_local(accept(WorkerRef::clone(&worker), listener, door)));
-            }
-        }
         tokio::task::spawn_local(Worker::deliver(WorkerRef::clone(&worker)));
-        work(&worker, accepting, stop).await;
-        Ok(())
+        work(&worker, listeners, told).await
     })
 }
 
-async fn work(worker: &WorkerRef, accepting: Vec<tokio::task::JoinHandle<()>>, mut stop: watch::Receiver<bool>) {
+async fn work(worker: &WorkerRef, listeners: Listeners, mut told: Told) -> io::Result<()> {
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut leaving = false;
+    let mut accepting = Some(listeners.accept(worker)?);
     loop {
         tokio::select! {
             _ = ticks.tick() => worker.borrow_mut().tick(),
+            Ok(()) = told.shared.changed() => {
+                let shared = Arc::clone(&told.shared.borrow_and_update());
+                worker.borrow_mut().go_on_under(shared);
+            }
             // An error means that the server was dropped, and with it whoever could stop it.
-            _ = stop.changed(), if !leaving => {
-                leaving = true;
-                accepting.iter().for_each(tokio::task::JoinHandle::abort);
+            _ = told.stop.changed(), if accepting.is_some() => {
+                if let Some(accepting) = accepting.take() {
+                    accepting.end(worker).await;
+                }
                 worker.borrow_mut().leave();
             }
         }
-        if leaving && worker.borrow().is_alone() {
-            return;
+        if accepting.is_none() && worker.borrow().is_alone() {
+            return Ok(());
         }
     }
 }
 
-async fn accept(worker: WorkerRef, listener: tokio::net::TcpListener, door: Door) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => worker.borrow_mut().accept(stream, door),
-            Err(error) => {
-                // Out of descriptors or memory: those that wait stay in the backlog until some are free.
-                warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-const BACKLOG: i32 = 4096;
+/// How long another server may take to write its snapshot, once it has no clients.
+const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bongsu_core::directory::DirectoryLimits;
+use bongsu_core::directory::{DirectoryLimits, Rules};
 
 use crate::clock::Clock;
 use crate::config::{ChannelRules, Config, WebSocket};
@@ -14,11 +14,12 @@ use crate::metrics::Metrics;
 use bongsu_core::native::NativeLimits;
 use bongsu_core::websocket::deflate::{DeflateConfig, WINDOW_BITS_MIN};
 
-/// Shared by reference; nothing here changes after the start but what locks itself.
+/// Shared by reference; nothing here changes but what locks itself. A new configuration is a new `Shared` around the same engine.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) engine: Engine,
-    pub(crate) metrics: Metrics,
+    pub(crate) rules: ChannelRules,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     pub(crate) guard: Guard,
     pub(crate) head_limits: HeadLimits,
@@ -28,25 +29,19 @@ pub(crate) struct Shared {
     pub(crate) workers: usize,
     /// Where origins are listed, caches must keep the answers to different ones apart.
     pub(crate) vary_origin: Option<&'static str>,
+    http: SocketAddr,
 }
 
 impl Shared {
     /// Everything that a configuration decides, for a server that listens at `http`.
-    pub(crate) fn new(config: Config, http: Option<SocketAddr>, workers: usize) -> Self {
-        let clock = Clock::start();
-        let directory = DirectoryLimits {
-            channels_max: config.history.channels_max,
-            unused_after_ms: config.history.unused_after.as_millis(),
-            forgotten_max: config.history.forgotten_max,
-        };
-        let rules = ChannelRules::new(&config);
-        let total_bytes_max = config.history.total_bytes_max.as_usize();
-        let engine = Engine::new(rand::random(), directory, total_bytes_max, Arc::new(move |name| rules.of(name)), workers, clock);
+    pub(crate) fn new(config: Config, http: Option<SocketAddr>, engine: Arc<Engine>, metrics: Arc<Metrics>, workers: usize) -> Self {
+        let http = http.unwrap_or(([127, 0, 0, 1], 0).into());
         Self {
+            rules: ChannelRules::new(&config),
+            clock: engine.clock(),
             engine,
-            metrics: Metrics::new(workers),
-            clock,
-            guard: Guard::new(http.unwrap_or(([127, 0, 0, 1], 0).into()), &config.http.hosts, &config.http.origins),
+            metrics,
+            guard: Guard::new(http, &config.http.hosts, &config.http.origins),
             head_limits: HeadLimits { bytes_max: config.http.head_bytes_max.as_usize(), headers_max: config.http.headers_max },
             native_limits: NativeLimits {
                 depth_max: config.native.depth_max,
@@ -56,9 +51,36 @@ impl Shared {
             deflate: deflate(&config.websocket),
             workers,
             vary_origin: (!config.http.origins.is_empty()).then_some("Origin"),
+            http,
             config,
         }
     }
+
+    /// The same server under another configuration.
+    pub(crate) fn under(&self, config: Config) -> Self {
+        Self::new(config, Some(self.http), Arc::clone(&self.engine), Arc::clone(&self.metrics), self.workers)
+    }
+}
+
+/// An engine without channels, under the bounds of a configuration.
+pub(crate) fn engine_of(config: &Config, secret: [u8; 16], workers: usize, clock: Clock) -> Engine {
+    let total_bytes_max = config.history.total_bytes_max.as_usize();
+    Engine::new(secret, directory_limits(config), total_bytes_max, rules_of(config), workers, clock)
+}
+
+/// The bounds on all channels together.
+pub(crate) fn directory_limits(config: &Config) -> DirectoryLimits {
+    DirectoryLimits {
+        channels_max: config.history.channels_max,
+        unused_after_ms: config.history.unused_after.as_millis(),
+        forgotten_max: config.history.forgotten_max,
+    }
+}
+
+/// The bounds on each channel.
+pub(crate) fn rules_of(config: &Config) -> Rules {
+    let rules = ChannelRules::new(config);
+    Arc::new(move |name| rules.of(name))
 }
 
 fn deflate(config: &WebSocket) -> DeflateConfig {

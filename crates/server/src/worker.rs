@@ -19,6 +19,7 @@ use tracing::debug;
 use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
+use crate::http::Problem;
 use crate::http::coding::Coder;
 use crate::http2::Peers;
 use crate::link::{Link, Read};
@@ -62,11 +63,24 @@ pub(crate) enum Door {
 }
 
 impl Door {
-    /// What one connection too many is told.
-    fn overloaded(self) -> &'static [u8] {
+    /// The listener's name in the configuration.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Http => b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-            Self::Tcp => b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// What one connection too many is told.
+    fn overloaded(self) -> Bytes {
+        match self {
+            Self::Http => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
+                .with("retry-after", 5)
+                .into_response()
+                .into_bytes(false, false),
+            Self::Tcp => Bytes::from_static(
+                b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            ),
         }
     }
 }
@@ -77,6 +91,8 @@ pub(crate) struct Leaving {
     pub(crate) to_tell: Vec<(SubscriberKey, u32)>,
     /// How many are told in a tick.
     pub(crate) per_tick: usize,
+    /// Until when those wait to be told who have only just connected: their request may be on its way.
+    pub(crate) newcomers_until_ms: u64,
     /// When it ends whoever is left.
     pub(crate) until_ms: u64,
 }
@@ -96,15 +112,8 @@ pub(crate) enum Reading {
 
 impl Worker {
     pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
-        let config = &shared.config;
-        let limits = HubLimits {
-            tape_bytes_max: config.delivery.tape_bytes_max.as_usize(),
-            tapes_bytes_max: TAPES_BYTES_MAX,
-            outbox_bytes_max: config.delivery.outbox_bytes_max.as_usize(),
-            stalled_ms_max: config.delivery.lag_age_max.as_millis(),
-        };
-        let http = &config.http;
-        let coder = Coder::new(http.compression, http.compression_level, http.compression_threshold.as_usize());
+        let limits = hub_limits(&shared);
+        let coder = coder(&shared);
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 hub: Hub::new(encoder, limits),
@@ -126,6 +135,14 @@ impl Worker {
                 shared,
             })
         })
+    }
+
+    /// Goes on under another configuration.
+    pub(crate) fn go_on_under(&mut self, shared: Arc<Shared>) {
+        self.hub.reconfigure(hub_limits(&shared), |channel| shared.rules.of(channel));
+        self.hub.encoder_mut().reconfigure(shared.deflate);
+        self.coder = coder(&shared);
+        self.shared = shared;
     }
 
     /// Delivers what is announced, for as long as the thread lives.
@@ -164,7 +181,7 @@ impl Worker {
         let config = &self.shared.config;
         if self.is_full() {
             // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(door.overloaded());
+            _ = stream.try_write(&door.overloaded());
             self.metrics.fault("too-many-connections");
             return;
         }
@@ -598,7 +615,8 @@ impl Worker {
         let share = pace.div_ceil(self.shared.workers).div_ceil(1000 / crate::deadlines::TICK_MS as usize);
         let per_tick = share.max(to_tell.len().div_ceil(ticks)).max(1);
         self.http2.leave();
-        self.leaving = Some(Leaving { to_tell, per_tick, until_ms: now_ms + timeout_ms });
+        let newcomers_until_ms = now_ms + NEWCOMER_MS.min(timeout_ms / 2);
+        self.leaving = Some(Leaving { to_tell, per_tick, newcomers_until_ms, until_ms: now_ms + timeout_ms });
         self.go_on_leaving(now_ms);
         self.settle();
     }
@@ -607,17 +625,33 @@ impl Worker {
         let Some(leaving) = &mut self.leaving else { return };
         let from = leaving.to_tell.len().saturating_sub(leaving.per_tick);
         let told: Vec<_> = leaving.to_tell.drain(from..).collect();
-        let over = now_ms >= leaving.until_ms;
+        let (over, newcomers_wait) = (now_ms >= leaving.until_ms, now_ms < leaving.newcomers_until_ms);
+        let mut wait = Vec::new();
         for (key, generation) in told {
-            if self.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
+            // A request that is here already is still answered.
+            if self.is_between_requests(key, generation) {
+                self.on_readable(key, generation);
+            }
+            let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else { continue };
+            if newcomers_wait && connection.fresh {
+                wait.push((key, generation));
+            } else {
                 self.disconnect(key, &Disconnect::Shutdown);
             }
+        }
+        if let Some(leaving) = &mut self.leaving {
+            leaving.to_tell.splice(..0, wait);
         }
         if over {
             let left: Vec<_> = self.hub.keys().map(|(key, _)| key).collect();
             left.into_iter().for_each(|key| self.close(key, CloseReason::Shutdown));
             self.cut_http2();
         }
+    }
+
+    fn is_between_requests(&mut self, key: SubscriberKey, generation: u32) -> bool {
+        let connection = self.hub.sink(key).filter(|connection| connection.generation == generation);
+        connection.is_some_and(|connection| matches!(connection.phase, Phase::Head) && !connection.fresh)
     }
 
     /// Whether it has nobody left.
@@ -635,6 +669,20 @@ impl Worker {
     fn close_timeout_ms(&self) -> u64 {
         self.shared.config.websocket.close_timeout.as_millis()
     }
+}
+
+fn hub_limits(shared: &Shared) -> HubLimits {
+    HubLimits {
+        tape_bytes_max: shared.config.delivery.tape_bytes_max.as_usize(),
+        tapes_bytes_max: TAPES_BYTES_MAX,
+        outbox_bytes_max: shared.config.delivery.outbox_bytes_max.as_usize(),
+        stalled_ms_max: shared.config.delivery.lag_age_max.as_millis(),
+    }
+}
+
+fn coder(shared: &Shared) -> Coder {
+    let http = &shared.config.http;
+    Coder::new(http.compression, http.compression_level, http.compression_threshold.as_usize())
 }
 
 /// Waits for something to read, reads it, and so on.
@@ -672,3 +720,5 @@ pub(crate) const LINGER_MS: u64 = 2000;
 const SLOW_GRACE_MS: u64 = 500;
 /// How long an HTTP client that was told goodbye may take to hang up.
 const HTTP_GRACE_MS: u64 = 1000;
+/// How long the first request of one who has just connected may take, when the server is about to end.
+const NEWCOMER_MS: u64 = 300;

@@ -4,9 +4,15 @@
 //! `fuzz/libfuzzer` gives the same functions to libFuzzer, for hours. A new decoder is a function, a row of [`TARGETS`], a
 //! folder of hand-made inputs, and a line in `fuzz/libfuzzer`.
 
+mod client;
+mod config;
 mod handshake;
+mod http;
+mod json;
 pub mod mutate;
 mod names;
+mod snapshot;
+mod stomp;
 mod websocket;
 
 /// A decoder's name, which is also its folder in the corpus, and what must hold for it.
@@ -15,7 +21,20 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every decoder of bytes from outside.
 pub const TARGETS: &[Target] = &[
     ("channel_name", names::channel_name),
+    ("channel_pattern", config::channel_pattern),
+    ("composite_cursor", names::composite_cursor),
+    ("config_file", config::config_file),
     ("cursor_parse", names::cursor_parse),
+    ("event_source", client::event_source),
+    ("http_request", http::http_request),
+    ("json_check", json::json_check),
+    ("multipart_parts", client::multipart_parts),
+    ("native_decode", json::native_decode),
+    ("publish_line", json::publish_line),
+    ("snapshot_read", snapshot::snapshot_read),
+    ("start_query", http::start_query),
+    ("stomp_decode", stomp::stomp_decode),
+    ("stomp_session", stomp::stomp_session),
     ("websocket_decode", websocket::websocket_decode),
     ("websocket_deflate", websocket::websocket_deflate),
     ("websocket_handshake", handshake::websocket_handshake),

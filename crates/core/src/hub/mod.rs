@@ -184,6 +184,14 @@ impl<S: Sink> Hub<S> {
         }
     }
 
+    /// Goes on under other limits: its own, and those of the channels that it watches.
+    pub fn reconfigure(&mut self, limits: HubLimits, of_channel: impl Fn(&ChannelName) -> ChannelLimits) {
+        self.limits = limits;
+        for (_, channel) in &mut self.channels {
+            channel.limits = of_channel(&channel.name);
+        }
+    }
+
     /// What has happened since this was last asked.
     pub fn take_events(&mut self) -> Vec<HubEvent> {
         std::mem::take(&mut self.events)
@@ -273,6 +281,11 @@ impl<S: Sink> Hub<S> {
     pub fn composite(&self, key: SubscriberKey) -> Option<String> {
         let subscriber = self.subscribers.get(key as usize)?;
         subscriber.composite.as_ref().map(|composite| composite.as_str().to_owned())
+    }
+
+    /// How records are written, to change it.
+    pub fn encoder_mut(&mut self) -> &mut Encoder {
+        &mut self.encoder
     }
 
     /// How records are written.

@@ -63,23 +63,33 @@ impl Parser {
                 Place::Between => self.take_delimiter()?,
                 Place::Head => self.take_head()?,
                 Place::Body { .. } => {
-                    if let Some(part) = self.take_body() {
+                    if let Some(part) = self.take_body()? {
                         return Ok(Some(part));
                     }
                     false
                 }
-                Place::End => false,
+                Place::End => {
+                    // RFC 2046, 5.1.1: what follows the last delimiter is passed over.
+                    self.buffer.clear();
+                    return Ok(None);
+                }
             };
             if !went_on {
-                let too_long = self.buffer.len() > self.part_bytes_max;
-                return if too_long { Err(ClientFault::contract("a part without end")) } else { Ok(None) };
+                // What is not there whole is longer than what there is.
+                return self.check_length(self.buffer.len() + 1).map(|()| None);
             }
         }
+    }
+
+    /// Refuses what is too long, in whatever pieces it came.
+    fn check_length(&self, bytes: usize) -> Result<(), ClientFault> {
+        if bytes > self.part_bytes_max { Err(ClientFault::contract("a part without end")) } else { Ok(()) }
     }
 
     /// Reads up to the end of a delimiter's line.
     fn take_delimiter(&mut self) -> Result<bool, ClientFault> {
         let Some(end) = memchr::memchr(b'\n', &self.buffer) else { return Ok(false) };
+        self.check_length(end + 1)?;
         let line = self.buffer.split_to(end + 1);
         let line = line.trim_ascii_end();
         if line.strip_suffix(b"--") == Some(&self.delimiter) {
@@ -96,6 +106,7 @@ impl Parser {
         // A part without headers begins with the empty line.
         let end = if self.buffer.starts_with(b"\r\n") { Some(2) } else { memmem::find(&self.buffer, b"\r\n\r\n").map(|end| end + 4) };
         let Some(end) = end else { return Ok(false) };
+        self.check_length(end)?;
         let head = self.buffer.split_to(end).freeze();
         let mut headers = HeaderMap::new();
         for line in head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
@@ -109,23 +120,25 @@ impl Parser {
         Ok(true)
     }
 
-    fn take_body(&mut self) -> Option<Part> {
-        let Place::Body { headers, length, searched } = &mut self.place else { return None };
-        let end = match *length {
-            Some(length) => (self.buffer.len() >= length).then_some(length)?,
+    fn take_body(&mut self) -> Result<Option<Part>, ClientFault> {
+        let Place::Body { headers, length, searched } = &mut self.place else { return Ok(None) };
+        let (end, needed) = match *length {
+            Some(length) if self.buffer.len() < length => return Ok(None),
+            Some(length) => (length, length),
             None => {
                 // RFC 2046, 5.1.1: the line end before a delimiter belongs to the delimiter.
                 let delimiter = [b"\r\n", self.delimiter.as_slice()].concat();
                 let Some(at) = memmem::find(&self.buffer[*searched..], &delimiter) else {
                     *searched = self.buffer.len().saturating_sub(delimiter.len());
-                    return None;
+                    return Ok(None);
                 };
-                *searched + at
+                (*searched + at, *searched + at + delimiter.len())
             }
         };
-        let part = Part { headers: std::mem::take(headers), body: self.buffer.split_to(end).freeze() };
+        let headers = std::mem::take(headers);
+        self.check_length(needed)?;
         self.place = Place::Between;
-        Some(part)
+        Ok(Some(Part { headers, body: self.buffer.split_to(end).freeze() }))
     }
 }
 

@@ -76,7 +76,7 @@ impl ChannelOverride {
 #[derive(Debug, Clone)]
 pub struct ChannelRules {
     general: ChannelLimits,
-    overrides: Vec<(ChannelPattern, ChannelLimits)>,
+    overrides: Vec<(ChannelPattern, ChannelOverride)>,
 }
 
 impl ChannelRules {
@@ -91,18 +91,40 @@ impl ChannelRules {
             lag_bytes_max: config.delivery.lag_bytes_max.get(),
             lag_age_max_ms: config.delivery.lag_age_max.as_millis(),
         };
-        let of = |channel: &ChannelOverride| Some((ChannelPattern::parse(&channel.pattern).ok()?, channel.over(general)));
+        let of = |channel: &ChannelOverride| Some((ChannelPattern::parse(&channel.pattern).ok()?, channel.clone()));
         Self { general, overrides: config.channels.iter().filter_map(of).collect() }
     }
 
-    /// The bounds of one channel: those of the first pattern that matches it.
+    /// The bounds of one channel: of the tables that match it, the first that sets a key decides it.
     pub fn of(&self, channel: &ChannelName) -> ChannelLimits {
-        self.overrides.iter().find(|(pattern, _)| pattern.matches(channel)).map_or(self.general, |(_, limits)| *limits)
+        let matching = self.overrides.iter().rev().filter(|(pattern, _)| pattern.matches(channel));
+        matching.fold(self.general, |limits, (_, table)| table.over(limits))
     }
 }
 
 fn check_some<T: PartialOrd + std::fmt::Display>(key: &str, value: Option<T>, min: T, max: T, report: Report<'_>) {
     if let Some(value) = value {
         check_range(key, &value, min..=max, report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SourceFile, Sources};
+    use super::*;
+
+    #[test]
+    fn of_the_tables_that_match_the_first_that_sets_a_key_decides_it() {
+        let text = "[history]\npublications_max = 1000\n\
+                    [[channels]]\npattern = \"chat/lobby\"\npublications_max = 5\n\
+                    [[channels]]\npattern = \"chat/**\"\npublications_max = 50\nage_max = \"1h\"\n";
+        let file = SourceFile { name: "a.toml".to_owned(), text: text.to_owned() };
+        let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).expect("sound");
+        let rules = ChannelRules::new(&config);
+        let of = |name: &str| {
+            let limits = rules.of(&ChannelName::parse(name).expect("a name"));
+            (limits.publications_max, limits.age_max_ms / 60_000)
+        };
+        assert_eq!([of("chat/lobby"), of("chat/other"), of("chat"), of("news")], [(5, 60), (50, 60), (50, 60), (1000, 10)]);
     }
 }

@@ -7,9 +7,6 @@ impl Config {
     /// Calls `report` with key, value and what is allowed, for each value that is out of its range.
     pub(super) fn check_ranges(&self, report: &mut dyn FnMut(String, String, String)) {
         check_range("workers", &self.workers, 0..=1_024, &mut |key, value, allowed| report(key.to_owned(), value, allowed));
-        if !self.data_dir.is_empty() {
-            report("data_dir".to_owned(), format!("{:?}", self.data_dir), "\"\": this version keeps nothing on disk".to_owned());
-        }
         let mut within = |section: &str, key: &str, value, allowed| report(format!("{section}.{key}"), value, allowed);
         self.listen.check_ranges(&mut |key, value, allowed| within("listen", key, value, allowed));
         self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
@@ -17,6 +14,7 @@ impl Config {
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
+        self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
         self.idempotency.check_ranges(&mut |key, value, allowed| within("idempotency", key, value, allowed));
         self.delivery.check_ranges(&mut |key, value, allowed| within("delivery", key, value, allowed));

@@ -9,6 +9,7 @@ mod duration;
 mod fault;
 mod listen;
 mod load;
+mod reload;
 mod schema;
 mod section;
 mod size;
@@ -20,6 +21,7 @@ pub use duration::{Period, PeriodFault};
 pub use fault::{ConfigFault, Fault};
 pub use listen::{Listener, ListenerFault};
 pub use load::{Flag, Loaded, Origin, Setting, SourceFile, Sources};
+pub use reload::Change;
 pub use size::{Size, SizeFault};
 
 use section::section;
@@ -44,6 +46,8 @@ pub struct Config {
     pub tcp: Tcp,
     /// The WebSocket echo at `/echo`.
     pub echo: Echo,
+    /// The page at `/`.
+    pub console: Console,
     /// What a channel retains, and what all of them may hold in sum.
     pub history: History,
     /// How long a repeated publish is recognised.
@@ -67,6 +71,8 @@ section! {
         http: Listener = Listener::At(([127, 0, 0, 1], 8080).into());
         /// The native protocol over TCP, a JSON object a line.
         tcp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
+        /// Whether another server may listen at the same addresses at the same time.
+        overlap: bool = false;
     }
 }
 
@@ -183,6 +189,14 @@ section! {
         frame_bytes_max: Size = Size::mib(64), in Size::bytes(125)..=Size::gib(1);
         /// Fragments of a message.
         fragments_max: usize = 1_000_000, in 1..=100_000_000;
+    }
+}
+
+section! {
+    /// The page at `/`, for people with a browser.
+    Console {
+        /// Whether it is there.
+        enabled: bool = true;
     }
 }
 

@@ -131,7 +131,7 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         ("workers = 1025", "workers = 1025 is not allowed; allowed: 0 to 1024"),
         ("workers = [1]", "workers = [1] is not allowed; allowed: a whole number, 0 or more"),
         ("workers.x = 1", "workers = { x = 1 } is not allowed; allowed: a whole number, 0 or more"),
-        ("data_dir = \"/tmp\"", "data_dir = \"/tmp\" is not allowed; allowed: \"\": this version keeps nothing on disk"),
+        ("data_dir = 1", "data_dir = 1 is not allowed; allowed: a text in quotes"),
         ("http = 1", "http = 1 is not allowed; allowed: keys under the heading [http]"),
         ("channels = 1", "channels = 1 is not allowed; allowed: tables under the heading [[channels]]"),
         ("http.heartbeat = \"1ms\"", "http.heartbeat = \"1ms\" is not allowed; allowed: 10ms to 1h"),
@@ -224,4 +224,19 @@ fn no_two_keys_share_a_variable() {
     variables.dedup();
     assert_eq!(variables.len(), count);
     assert!(schema::NOT_CONFIGURATION.iter().all(|name| !variables.iter().any(|variable| variable == name)));
+}
+
+#[test]
+fn a_reload_tells_what_changes_and_what_must_wait() {
+    let running = loaded("workers = 2\n[http]\nwait_max = \"30s\"\n");
+    let mut asked =
+        loaded("workers = 3\ndata_dir = \"d\"\n[log]\nlevel = \"debug\"\n[[channels]]\npattern = \"a/**\"\npublications_max = 1\n");
+    let told =
+        |changes: Vec<Change>| changes.into_iter().map(|Change { key, from, to }| format!("{key}: {from} -> {to}")).collect::<Vec<_>>();
+    assert_eq!(told(asked.keep_what_needs_a_restart(&running)), ["data_dir: \"\" -> \"d\"", "workers: 2 -> 3"]);
+    let changes = told(running.changes(&asked));
+    assert_eq!(changes.len(), 3, "{changes:?}");
+    assert!(changes[0].starts_with("channels: [] -> [") && changes[0].contains("a/**"), "{changes:?}");
+    assert_eq!(changes[1..], ["http.wait_max: \"30s\" -> \"1m\"", "log.level: \"info\" -> \"debug\""]);
+    assert!(running.changes(&running).is_empty());
 }

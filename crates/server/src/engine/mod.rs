@@ -2,15 +2,15 @@
 //! so that no two workers see two publications the other way round.
 
 mod inbox;
+mod snapshot;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bongsu_core::directory::{Directory, DirectoryLimits, PublishFault, Watched};
+use bongsu_core::directory::{Directory, DirectoryLimits, PublishFault, Rules, Watched};
 use bongsu_core::hub::{Announcement, History};
 use bongsu_core::idempotency::IdempotencyKey;
-use bongsu_core::limits::{ChannelLimits, PageLimits};
+use bongsu_core::limits::PageLimits;
 use bongsu_core::log::{Located, Page};
 use bongsu_core::{ChannelName, Draft, Offset, Position, Start};
 
@@ -20,10 +20,11 @@ pub use inbox::Inbox;
 /// The engine of one process.
 pub struct Engine {
     shards: Box<[Shard]>,
-    hasher: RandomState,
+    /// By which channels are spread over the shards, and their epochs are made.
+    secret: [u8; 16],
     inboxes: Box<[Inbox]>,
     clock: Clock,
-    total_bytes_max: usize,
+    total_bytes_max: AtomicUsize,
 }
 
 struct Shard {
@@ -40,20 +41,18 @@ pub struct EngineHandle<'a> {
 
 impl Engine {
     /// An engine without channels.
-    pub fn new(
-        secret: [u8; 16],
-        limits: DirectoryLimits,
-        total_bytes_max: usize,
-        rules: Arc<dyn Fn(&ChannelName) -> ChannelLimits + Send + Sync>,
-        workers: usize,
-        clock: Clock,
-    ) -> Self {
-        let share = |max: usize| max.div_ceil(SHARDS);
-        let limits = DirectoryLimits { channels_max: share(limits.channels_max), forgotten_max: share(limits.forgotten_max), ..limits };
+    pub fn new(secret: [u8; 16], limits: DirectoryLimits, total_bytes_max: usize, rules: Rules, workers: usize, clock: Clock) -> Self {
+        let limits = share(limits);
         let shard =
             |_| Shard { directory: Mutex::new(Directory::new(secret, limits, Arc::clone(&rules))), held_bytes: AtomicUsize::new(0) };
         let inboxes = (0..workers).map(|_| Inbox::default()).collect();
-        Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new(), inboxes, clock, total_bytes_max }
+        let total_bytes_max = AtomicUsize::new(total_bytes_max);
+        Self { shards: (0..SHARDS).map(shard).collect(), secret, inboxes, clock, total_bytes_max }
+    }
+
+    /// The clock that it goes by.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Orders a publication and has it delivered.
@@ -115,11 +114,11 @@ impl Engine {
 
     /// Past the bound on the sum, the fullest shard gives up its oldest, a little more than need be, so that it is rare.
     fn shed(&self) {
-        let retained = self.held_bytes();
-        if retained <= self.total_bytes_max {
+        let (retained, total_bytes_max) = (self.held_bytes(), self.total_bytes_max());
+        if retained <= total_bytes_max {
             return;
         }
-        let excess = retained - self.total_bytes_max + self.total_bytes_max / 64;
+        let excess = retained - total_bytes_max + total_bytes_max / 64;
         let fullest = self.shards.iter().max_by_key(|shard| shard.held_bytes.load(Ordering::Relaxed));
         if let Some(shard) = fullest {
             let mut directory = shard.lock();
@@ -129,7 +128,11 @@ impl Engine {
     }
 
     fn shard(&self, name: &ChannelName) -> &Shard {
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+        &self.shards[snapshot::shard_of(&self.secret, name)]
+    }
+
+    fn total_bytes_max(&self) -> usize {
+        self.total_bytes_max.load(Ordering::Relaxed)
     }
 }
 
@@ -159,6 +162,12 @@ impl History for EngineHandle<'_> {
     fn unwatch(&self, channel: &ChannelName) {
         self.engine.shard(channel).lock().unwatch(channel, self.worker, self.engine.clock.now_ms());
     }
+}
+
+/// The limits of one shard.
+fn share(limits: DirectoryLimits) -> DirectoryLimits {
+    let share = |max: usize| max.div_ceil(SHARDS);
+    DirectoryLimits { channels_max: share(limits.channels_max), forgotten_max: share(limits.forgotten_max), ..limits }
 }
 
 /// Channels are spread over so many locks.

@@ -130,9 +130,11 @@ impl Body {
     }
 }
 
-/// A line that ends in CR LF, without its end. Lines that hold either elsewhere are refused.
+/// A line that ends in CR LF, without its end. Lines that hold either elsewhere, or are too long, are refused, in whatever pieces
+/// they come.
 fn take_line(input: &mut BytesMut) -> Result<Option<Bytes>, BodyFault> {
-    match memchr::memchr2(b'\r', b'\n', input) {
+    let seen = &input[..input.len().min(CHUNK_LINE_BYTES_MAX + 1)];
+    match memchr::memchr2(b'\r', b'\n', seen) {
         Some(at) if input[at] == b'\n' => Err(BodyFault::BadChunk { what: "a line ends without CR" }),
         Some(at) => match input.get(at + 1) {
             None => Ok(None),
@@ -143,7 +145,7 @@ fn take_line(input: &mut BytesMut) -> Result<Option<Bytes>, BodyFault> {
             }
             Some(_) => Err(BodyFault::BadChunk { what: "a CR without LF" }),
         },
-        None if input.len() > CHUNK_LINE_BYTES_MAX => Err(BodyFault::BadChunk { what: "a chunk's head is too long" }),
+        None if seen.len() > CHUNK_LINE_BYTES_MAX => Err(BodyFault::BadChunk { what: "a chunk's head is too long" }),
         None => Ok(None),
     }
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::problem::Problem;
-use super::request::{Request, Version};
+use super::request::{Method, Request, Version};
 
 /// The names and origins that this server knows as its own.
 #[derive(Debug, Clone)]
@@ -30,15 +30,15 @@ impl Guard {
         Self { address, hosts: lower(hosts), origins: lower(origins) }
     }
 
-    /// Checks a request.
-    pub fn check(&self, request: &Request) -> Result<Admitted, Problem> {
+    /// Checks a request. Where it is for the page itself, a link of another site may lead to it.
+    pub fn check(&self, request: &Request, is_page: bool) -> Result<Admitted, Problem> {
         let host = request.header("host").unwrap_or_default();
         if !(self.knows_host(host) || (host.is_empty() && request.version == Version::Http10)) {
             let detail = format!("this server does not answer to the name {host:?}; use its address, or list the name in http.hosts");
             return Err(Problem::new(421, "foreign-host", detail));
         }
         let mut origins = request.header_all("origin");
-        let Some(origin) = origins.next() else { return self.check_fetch_site(request) };
+        let Some(origin) = origins.next() else { return check_fetch_site(request, is_page) };
         if origins.next().is_some() {
             return Err(Problem::new(400, "ambiguous-origin", "the request has more than one Origin"));
         }
@@ -50,14 +50,6 @@ impl Guard {
         }
         let detail = format!("pages of {origin} may not use this server; list the origin in http.origins to allow them");
         Err(Problem::new(403, "foreign-origin", detail))
-    }
-
-    /// Browsers leave Origin out of some requests, such as an image's, but still tell where they come from (Fetch Metadata).
-    fn check_fetch_site(&self, request: &Request) -> Result<Admitted, Problem> {
-        match request.header("sec-fetch-site") {
-            None | Some("same-origin" | "none") => Ok(Admitted::Own),
-            Some(_) => Err(Problem::new(403, "foreign-site", "pages of other sites may not use this server without their Origin")),
-        }
     }
 
     fn knows_host(&self, host: &str) -> bool {
@@ -76,6 +68,21 @@ impl Guard {
             Err(_) => name.eq_ignore_ascii_case("localhost"),
         }
     }
+}
+
+/// Browsers leave Origin out of some requests, such as an image's, but still tell where they come from (Fetch Metadata).
+fn check_fetch_site(request: &Request, is_page: bool) -> Result<Admitted, Problem> {
+    match request.header("sec-fetch-site") {
+        None | Some("same-origin" | "none") => Ok(Admitted::Own),
+        Some(_) if is_page && is_visit(request) => Ok(Admitted::Own),
+        Some(_) => Err(Problem::new(403, "foreign-site", "pages of other sites may not use this server without their Origin")),
+    }
+}
+
+/// Whether a person follows a link: the answer fills the window, and the page with the link never sees it.
+fn is_visit(request: &Request) -> bool {
+    let is = |name: &str, value: &str| request.header(name) == Some(value);
+    request.method() == Method::Get && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document")
 }
 
 /// The name of an authority, without its port.
@@ -101,10 +108,14 @@ mod tests {
     use crate::http::HeadLimits;
 
     fn check(address: &str, headers: &str) -> Result<Admitted, u16> {
+        check_for(address, headers, false)
+    }
+
+    fn check_for(address: &str, headers: &str, is_page: bool) -> Result<Admitted, u16> {
         let guard = Guard::new(address.parse().expect("an address"), &["push.example".into()], &["https://app.example".into()]);
         let mut head = BytesMut::from(format!("GET / HTTP/1.1\r\n{headers}\r\n").as_str());
         let request = Request::parse(&mut head, HeadLimits { bytes_max: 1000, headers_max: 10 }).expect("well formed").expect("whole");
-        guard.check(&request).map_err(|problem| problem.status)
+        guard.check(&request, is_page).map_err(|problem| problem.status)
     }
 
     #[test]
@@ -130,5 +141,19 @@ mod tests {
         assert_eq!(with("sec-fetch-site: none\r\n"), Ok(Admitted::Own));
         assert_eq!(with("sec-fetch-site: cross-site\r\n"), Err(403));
         assert_eq!(with("sec-fetch-site: same-site\r\n"), Err(403));
+    }
+
+    #[test]
+    fn a_link_of_another_site_leads_to_the_page_and_to_nothing_else() {
+        let from = |site: &str, mode: &str, dest: &str, is_page| {
+            let headers = format!("host: localhost\r\nsec-fetch-site: {site}\r\nsec-fetch-mode: {mode}\r\nsec-fetch-dest: {dest}\r\n");
+            check_for("127.0.0.1:8080", &headers, is_page)
+        };
+        assert_eq!(from("cross-site", "navigate", "document", true), Ok(Admitted::Own));
+        assert_eq!(from("same-site", "navigate", "document", true), Ok(Admitted::Own));
+        assert_eq!(from("cross-site", "navigate", "document", false), Err(403));
+        assert_eq!(from("cross-site", "navigate", "iframe", true), Err(403));
+        assert_eq!(from("cross-site", "no-cors", "script", true), Err(403));
+        assert_eq!(from("cross-site", "no-cors", "image", true), Err(403));
     }
 }

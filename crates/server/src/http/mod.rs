@@ -3,14 +3,18 @@
 
 pub mod body;
 pub mod coding;
+pub mod conditional;
 pub mod guard;
 pub mod negotiate;
 pub mod problem;
+#[cfg(test)]
+mod properties;
 pub mod request;
 pub mod response;
 pub mod target;
 
 pub use body::{Body, BodyFault};
+pub use conditional::{etag, etag_coded, none_match};
 pub use problem::Problem;
 pub use request::{BodyLength, HeadFault, HeadLimits, Method, Request, Version};
 pub use response::Response;

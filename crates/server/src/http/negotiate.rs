@@ -42,6 +42,16 @@ pub fn accept(request: &Request) -> Result<Wanted, Problem> {
     }
 }
 
+/// Whether HTML is asked for by name and liked at least as much as plain text: a browser that follows a link, not curl.
+pub fn prefers_html(request: &Request) -> bool {
+    let quality = |wanted: &str| {
+        let ranges = request.header_all("accept").flat_map(|value| value.split(','));
+        let named = ranges.map(|range| range.split(';').map(str::trim));
+        named.filter_map(|mut parts| (parts.next()?.eq_ignore_ascii_case(wanted)).then(|| parts.find_map(quality_of).unwrap_or(1000))).max()
+    };
+    quality("text/html").is_some_and(|html| html > 0 && html >= quality("text/plain").unwrap_or(0))
+}
+
 /// The preference to wait, in seconds (RFC 7240, 4.3), from the header.
 pub fn prefer_wait(request: &Request) -> Option<&str> {
     let preferences = request.header_all("prefer").flat_map(|value| value.split([',', ';']));
@@ -100,6 +110,19 @@ mod tests {
             ("accept: application/json;q=0\r\n", None),
         ] {
             assert_eq!(accept(&request(header)).ok(), wanted, "{header}");
+        }
+    }
+
+    #[test]
+    fn knows_a_browser_by_what_it_accepts() {
+        for (header, html) in [
+            ("", false),
+            ("accept: */*\r\n", false),
+            ("accept: text/html,application/xml;q=0.9,*/*;q=0.8\r\n", true),
+            ("accept: text/plain, text/html;q=0.5\r\n", false),
+            ("accept: text/html;q=0\r\n", false),
+        ] {
+            assert_eq!(prefers_html(&request(header)), html, "{header}");
         }
     }
 

@@ -5,7 +5,9 @@ use bongsu_core::disconnect::Disconnect;
 use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
 
+use crate::config::Config;
 use crate::connection::{Connection, Gathering, Phase};
+use crate::console;
 use crate::front::{Whose, whose};
 use crate::http::coding::{Coding, GZIP};
 use crate::http::guard::Admitted;
@@ -51,8 +53,10 @@ pub(crate) enum Resource {
     Metrics,
     /// Whether the server is well.
     Health,
-    /// What there is.
+    /// The page for a browser; for everyone else, what there is.
     Index,
+    /// A file of the page.
+    Console(&'static console::Asset),
 }
 
 impl Worker {
@@ -264,13 +268,13 @@ impl Worker {
             coding: Coding::of(request),
             origin: None,
         };
-        match self.shared.guard.check(request) {
+        let path = Target::parse(request.target()).path;
+        match self.shared.guard.check(request, is_page(path)) {
             Ok(Admitted::Own) => (),
             Ok(Admitted::Listed(origin)) => exchange.origin = Some(origin),
             Err(problem) => return Err((exchange, problem)),
         }
-        let path = Target::parse(request.target()).path;
-        let resource = match find(path, self.shared.config.echo.enabled) {
+        let resource = match find(path, &self.shared.config) {
             Ok(resource) => resource,
             Err(problem) => return Err((exchange, problem)),
         };
@@ -308,13 +312,8 @@ impl Worker {
                 self.answer(key, &exchange, response);
             }
             (Resource::Health, _) => self.answer(key, &exchange, self.health()),
-            (Resource::Index, _) => {
-                self.answer(
-                    key,
-                    &exchange,
-                    Response::new(200).header("cache-control", "no-store").body("text/plain; charset=utf-8", INDEX),
-                );
-            }
+            (Resource::Index, _) => self.answer(key, &exchange, console::index(request, self.shared.config.console.enabled)),
+            (Resource::Console(asset), _) => self.answer(key, &exchange, console::answer(request, asset)),
         }
     }
 
@@ -362,12 +361,17 @@ impl Resource {
             Self::Echo => Route::Echo,
             Self::Metrics => Route::Metrics,
             Self::Health => Route::Health,
-            Self::Index => Route::Other,
+            Self::Index | Self::Console(_) => Route::Other,
         }
     }
 }
 
-fn find(path: &str, echo: bool) -> Result<Resource, Problem> {
+/// Whether this is the page or a part of it: what other sites may link to, and nothing that can be read or published by it.
+fn is_page(path: &str) -> bool {
+    path == "/" || path.starts_with(CONSOLE)
+}
+
+fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
     if !is_well_encoded(path) {
         return Err(Problem::new(
             400,
@@ -378,13 +382,20 @@ fn find(path: &str, echo: bool) -> Result<Resource, Problem> {
     if let Some(name) = path.strip_prefix("/channels/") {
         return ChannelName::from_bytes(&decode(name)).map(Resource::Channel).map_err(|fault| Problem::new(400, "invalid-channel", fault));
     }
+    if let Some(name) = path.strip_prefix(CONSOLE) {
+        return match console::find(name) {
+            _ if !config.console.enabled => Err(Problem::new(404, "no-console", "the console is off; set console.enabled = true")),
+            Some(asset) => Ok(Resource::Console(asset)),
+            None => Err(Problem::new(404, "not-found", "the console has no such file; it begins at /")),
+        };
+    }
     match path {
         "/subscribe" => Ok(Resource::Subscribe),
         "/publish" => Ok(Resource::Batch),
         "/metrics" => Ok(Resource::Metrics),
         "/health" => Ok(Resource::Health),
         "/" => Ok(Resource::Index),
-        "/echo" if echo => Ok(Resource::Echo),
+        "/echo" if config.echo.enabled => Ok(Resource::Echo),
         "/echo" => Err(Problem::new(404, "no-echo", "the echo is off; start the server with --echo")),
         "/channels" => Err(Problem::new(404, "not-found", "name a channel: /channels/chat/lobby")),
         _ => Err(Problem::new(
@@ -425,19 +436,5 @@ pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: 
     response.header("access-control-allow-origin", origin).header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }
 
-const INDEX: &str = "\
-bongsu: one channel, every transport.
-
-  POST /channels/{name}                                  publish the body
-  GET  /channels/{name}                                  poll
-  GET  /channels/{name}   Prefer: wait=25                long poll
-  GET  /channels/{name}   Accept: application/x-ndjson   stream of JSON lines
-  GET  /channels/{name}   Accept: multipart/mixed        stream of parts
-  GET  /channels/{name}   Accept: text/event-stream      server-sent events
-  GET  /channels/{name}   Upgrade: websocket             WebSocket
-  GET  /subscribe?channel=a&channel=b                    several channels, in any of these forms
-  POST /publish                                          a JSON object a line: {\"publish\":\"a\",\"data\":\"hi\"}
-  GET  /metrics, /health
-
-Start with ?after=<cursor>, ?earliest, ?last=N or ?live.
-";
+/// Where the files of the page are.
+const CONSOLE: &str = "/console/";

@@ -1,7 +1,6 @@
 //! Polls and long polls: a page now, or as soon as there is something. Nothing is held between requests.
 
 use std::fmt::Write as _;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use bongsu_core::hub::SubscriberKey;
@@ -9,7 +8,6 @@ use bongsu_core::limits::PageLimits;
 use bongsu_core::page::{PageGaps, write_page};
 use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
 use bytes::{Bytes, BytesMut};
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::http::{Exchange, with_origin};
 use super::start::Query;
@@ -17,7 +15,7 @@ use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::coding::{Coding, GZIP};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
-use crate::http::{Problem, Request, Response, Version};
+use crate::http::{Problem, Request, Response, Version, etag, etag_coded, none_match};
 use crate::metrics::{Route, TransportKind};
 use crate::worker::Worker;
 
@@ -358,7 +356,7 @@ impl Worker {
             if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
         let mut body = BytesMut::new();
         write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
-        let etag = etag(&body, self.coder.applies(coding, body.len()));
+        let etag = if self.coder.applies(coding, body.len()) { etag_coded(&body, GZIP) } else { etag(&body) };
         let matched = request.is_some_and(|request| none_match(request, &etag));
         let caching = match () {
             () if waited => "no-store",
@@ -413,23 +411,6 @@ fn next_link(framing: &Framing<'_>, cursor: &str) -> String {
         _ = write!(link, "&wait={wait_s}");
     }
     link + ">; rel=\"next\""
-}
-
-/// A strong validator: it is made of every byte of the body, and of how they are coded (RFC 9110, 8.8.3.3).
-fn etag(body: &[u8], coded: bool) -> String {
-    let mut hasher = SipHasher24::new();
-    hasher.write(body);
-    let hash = hasher.finish128().as_u128();
-    if coded { format!("\"{hash:032x}-{GZIP}\"") } else { format!("\"{hash:032x}\"") }
-}
-
-/// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.
-fn none_match(request: &Request, etag: &str) -> bool {
-    request
-        .header_all("if-none-match")
-        .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || tag == etag)
 }
 
 fn is_after(request: &Request) -> bool {

@@ -77,6 +77,7 @@ impl Worker {
 pub(crate) fn publish_problem(fault: PublishFault) -> Problem {
     match fault {
         PublishFault::TooManyChannels { .. } => Problem::new(503, "too-many-channels", fault).with("retry-after", 5),
+        PublishFault::GoingAway => Problem::new(503, "going-away", fault).with("retry-after", 1),
         PublishFault::Reserved => Problem::new(403, "reserved-channel", fault),
     }
 }

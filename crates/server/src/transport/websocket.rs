@@ -1,5 +1,6 @@
 //! WebSocket connections: the handshake, plain payloads, the native protocol, and the echo.
 
+use bongsu_core::directory::PublishFault;
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
@@ -63,8 +64,9 @@ impl Worker {
             let detail = format!("a plain WebSocket has one channel; for several, offer the subprotocol {NATIVE}");
             return Err(Problem::new(400, "one-channel-only", detail));
         };
-        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
+        // Joined before it is answered, so that whoever sees the answer and then publishes is heard.
         let (channel_key, located) = self.join(channel, start);
+        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
         // Its frames are payloads, which leave no room to tell a gap: the connection ends rather than be silent.
         if let Some(gap) = located.gap {
             self.metrics.gap(gap.reason);
@@ -221,7 +223,10 @@ impl Worker {
                 // A copy of its own: the message still shares the worker's read buffer.
                 let draft = Draft { data: Bytes::copy_from_slice(&data), content_type, ..Draft::default() };
                 if let Err(fault) = self.publish(TransportKind::WebSocket, &channel, draft, None) {
-                    let why = Disconnect::ProtocolFault { code: close::POLICY, reason: fault.to_string() };
+                    let why = match fault {
+                        PublishFault::GoingAway => Disconnect::Shutdown,
+                        _ => Disconnect::ProtocolFault { code: close::POLICY, reason: fault.to_string() },
+                    };
                     self.disconnect(key, &why);
                 }
             }
@@ -276,9 +281,7 @@ impl Worker {
             Some(followed) if followed.len() >= max => {
                 Some(("too-many-subscriptions", format!("a connection may follow {max} channels; unsubscribe from one, or open another")))
             }
-            _ if channel.is_reserved() => {
-                Some(("reserved-channel", publish_problem(bongsu_core::directory::PublishFault::Reserved).detail))
-            }
+            _ if channel.is_reserved() => Some(("reserved-channel", publish_problem(PublishFault::Reserved).detail)),
             _ => None,
         };
         if let Some((code, message)) = refusal {

@@ -1,0 +1,99 @@
+//! Where a case plays: a server on a free port, and publishers whose every word is remembered.
+
+use bongsu_core::{ChannelName, ContentType, Cursor, Draft, Start};
+use bongsu_lab::client::{Client, Outgoing, Publisher};
+use bongsu_server::config::{Config, SourceFile, Sources};
+use bongsu_server::serve::Server;
+use bytes::Bytes;
+
+use crate::reader::{Carrier, Reader};
+
+/// A server of its own for each case, and the transport that the case is about.
+pub struct Stage {
+    pub carrier: Carrier,
+    pub client: Client,
+    pub server: Server,
+}
+
+/// A publication as it was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    pub channel: ChannelName,
+    pub position: Cursor,
+    pub draft: Draft,
+}
+
+impl Stage {
+    /// Starts the server.
+    pub fn new(carrier: Carrier) -> Self {
+        let file = SourceFile { name: "the stage".to_owned(), text: CONFIG.to_owned() };
+        let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).expect("a sound configuration");
+        let server = Server::start(config).expect("a free port");
+        let address = server.addresses().http.expect("it listens");
+        let client = Client::new(&format!("http://{address}")).expect("an address");
+        Self { carrier, client, server }
+    }
+
+    /// A reader of one channel over the case's transport, which has begun.
+    pub async fn reader(&self, channel: &str, start: Start) -> Reader {
+        Reader::open(&self.client, self.carrier, &[channel], start).await
+    }
+
+    /// Publishes texts in order, a request each.
+    pub async fn publish(&self, channel: &str, texts: impl IntoIterator<Item = String>) -> Vec<Sent> {
+        let mut publisher = self.client.publisher();
+        let mut sent = Vec::new();
+        for text in texts {
+            sent.push(publish(&mut publisher, channel, Draft::text(text)).await);
+        }
+        sent
+    }
+
+    /// Publishes one thing of any kind.
+    pub async fn publish_draft(&self, channel: &str, draft: Draft) -> Sent {
+        publish(&mut self.client.publisher(), channel, draft).await
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.server.shutdown();
+    }
+}
+
+/// Publishes, and remembers what and where.
+pub async fn publish(publisher: &mut Publisher, channel: &str, draft: Draft) -> Sent {
+    let channel = ChannelName::parse(channel).expect("a name");
+    let outgoing = Outgoing { channel, draft, idempotency_key: None };
+    let position = publisher.publish(&outgoing).await.expect("published");
+    Sent { channel: outgoing.channel, position, draft: outgoing.draft }
+}
+
+/// Texts that tell themselves apart.
+pub fn texts(word: &str, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |number| format!("{word} {number}"))
+}
+
+/// What any bytes are published as.
+pub fn draft(data: impl Into<Bytes>, content_type: ContentType) -> Draft {
+    Draft { data: data.into(), content_type, ..Draft::default() }
+}
+
+/// The offset of a cursor that the server gave.
+pub fn offset(cursor: &Cursor) -> u64 {
+    cursor.position().expect("a cursor of the server's own").offset
+}
+
+/// Little room on the tape and in the kernel, so that whoever pauses has to catch up from history; and short histories to fall out of.
+const CONFIG: &str = r#"
+workers = 2
+listen = { http = "127.0.0.1:0", tcp = "off" }
+delivery.tape_bytes_max = "16 KiB"
+delivery.send_buffer_bytes = "16 KiB"
+shutdown.timeout = "2s"
+websocket.close_timeout = "500ms"
+
+[[channels]]
+pattern = "short/**"
+publications_max = 10
+"#;
