@@ -85,6 +85,11 @@ impl Encoder {
         Self { forms, deflaters: Deflaters::new(config) }
     }
 
+    /// Compresses by another level and threshold from now on.
+    pub fn reconfigure(&mut self, config: DeflateConfig) {
+        self.deflaters.reconfigure(config);
+    }
+
     /// The forms.
     pub fn forms(&self) -> &Forms {
         &self.forms

@@ -27,7 +27,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Asset> {
 
 /// A file, or the word that the browser's copy is still good.
 pub(crate) fn answer(request: &Request, asset: &Asset) -> Response {
-    let etag = etag(asset.text.as_bytes(), None);
+    let etag = etag(asset.text.as_bytes());
     let matched = none_match(request, &etag);
     let response = Response::new(if matched { 304 } else { 200 })
         .header("etag", &etag)

@@ -112,7 +112,8 @@ pub(crate) enum Reading {
 
 impl Worker {
     pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
-        let (limits, coder) = (hub_limits(&shared), coder_of(&shared));
+        let limits = hub_limits(&shared);
+        let coder = coder(&shared);
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 hub: Hub::new(encoder, limits),
@@ -139,7 +140,8 @@ impl Worker {
     /// Goes on under another configuration.
     pub(crate) fn go_on_under(&mut self, shared: Arc<Shared>) {
         self.hub.reconfigure(hub_limits(&shared), |channel| shared.rules.of(channel));
-        self.coder = coder_of(&shared);
+        self.hub.encoder_mut().reconfigure(shared.deflate);
+        self.coder = coder(&shared);
         self.shared = shared;
     }
 
@@ -669,12 +671,6 @@ impl Worker {
     }
 }
 
-/// What compresses answers.
-fn coder_of(shared: &Shared) -> Coder {
-    let http = &shared.config.http;
-    Coder::new(http.compression, http.compression_level, http.compression_threshold.as_usize())
-}
-
 fn hub_limits(shared: &Shared) -> HubLimits {
     HubLimits {
         tape_bytes_max: shared.config.delivery.tape_bytes_max.as_usize(),
@@ -682,6 +678,11 @@ fn hub_limits(shared: &Shared) -> HubLimits {
         outbox_bytes_max: shared.config.delivery.outbox_bytes_max.as_usize(),
         stalled_ms_max: shared.config.delivery.lag_age_max.as_millis(),
     }
+}
+
+fn coder(shared: &Shared) -> Coder {
+    let http = &shared.config.http;
+    Coder::new(http.compression, http.compression_level, http.compression_threshold.as_usize())
 }
 
 /// Waits for something to read, reads it, and so on.

@@ -283,6 +283,11 @@ impl<S: Sink> Hub<S> {
         subscriber.composite.as_ref().map(|composite| composite.as_str().to_owned())
     }
 
+    /// How records are written, to change it.
+    pub fn encoder_mut(&mut self) -> &mut Encoder {
+        &mut self.encoder
+    }
+
     /// How records are written.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder

@@ -35,12 +35,6 @@ impl Config {
         self.data_dir.clone_from(&running.data_dir);
         self.listen = running.listen.clone();
         self.log.format = running.log.format;
-        // Frames are compressed once for all who agreed, so what was agreed must hold for as long as the encoders do.
-        self.websocket.compression = running.websocket.compression;
-        self.websocket.compression_context_takeover = running.websocket.compression_context_takeover;
-        self.websocket.compression_window_bits = running.websocket.compression_window_bits;
-        self.websocket.compression_level = running.websocket.compression_level;
-        self.websocket.compression_threshold = running.websocket.compression_threshold;
         self.changes(&asked)
     }
 }

@@ -6,12 +6,20 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::request::Request;
 
-/// A strong validator: it is made of every byte of the body, and of how they are coded, if they are (RFC 9110, 8.8.3.3).
-pub fn etag(body: &[u8], coding: Option<&str>) -> String {
+/// A strong validator: it is made of every byte of the body.
+pub fn etag(body: &[u8]) -> String {
+    format!("\"{:032x}\"", hash(body))
+}
+
+/// The validator of the same body in a content coding, which is another one (RFC 9110, 8.8.3.3).
+pub fn etag_coded(body: &[u8], coding: &str) -> String {
+    format!("\"{:032x}-{coding}\"", hash(body))
+}
+
+fn hash(body: &[u8]) -> u128 {
     let mut hasher = SipHasher24::new();
     hasher.write(body);
-    let hash = hasher.finish128().as_u128();
-    coding.map_or_else(|| format!("\"{hash:032x}\""), |coding| format!("\"{hash:032x}-{coding}\""))
+    hasher.finish128().as_u128()
 }
 
 /// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.

@@ -14,7 +14,7 @@ pub mod response;
 pub mod target;
 
 pub use body::{Body, BodyFault};
-pub use conditional::{etag, none_match};
+pub use conditional::{etag, etag_coded, none_match};
 pub use problem::Problem;
 pub use request::{BodyLength, HeadFault, HeadLimits, Method, Request, Version};
 pub use response::Response;

@@ -15,7 +15,7 @@ use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::coding::{Coding, GZIP};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
-use crate::http::{Problem, Request, Response, Version, etag, none_match};
+use crate::http::{Problem, Request, Response, Version, etag, etag_coded, none_match};
 use crate::metrics::{Route, TransportKind};
 use crate::worker::Worker;
 
@@ -356,7 +356,7 @@ impl Worker {
             if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
         let mut body = BytesMut::new();
         write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
-        let etag = etag(&body, self.coder.applies(coding, body.len()).then_some(GZIP));
+        let etag = if self.coder.applies(coding, body.len()) { etag_coded(&body, GZIP) } else { etag(&body) };
         let matched = request.is_some_and(|request| none_match(request, &etag));
         let caching = match () {
             () if waited => "no-store",

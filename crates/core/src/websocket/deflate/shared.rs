@@ -52,6 +52,12 @@ impl Deflaters {
         Self { config, of_windows: RefCell::default(), compressions: Cell::default() }
     }
 
+    /// Compresses by another configuration from now on.
+    pub fn reconfigure(&mut self, config: DeflateConfig) {
+        self.config = config;
+        self.of_windows = RefCell::default();
+    }
+
     /// Lays a server's message, compressed where that makes it shorter.
     pub fn lay(&self, window: Window, opcode: Opcode, payload: &[u8], out: &mut BytesMut) {
         if payload.len() < self.config.threshold_bytes {
