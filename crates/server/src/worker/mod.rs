@@ -1,0 +1,387 @@
+//! One event loop on one thread, and all that it owns: connections, their delivery, their deadlines. A connection never leaves
+//! its worker. Tasks only wait; everything that is decided or moved happens here, between two waits.
+
+mod leaving;
+mod reading;
+mod time;
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use bongsu_core::disconnect::Disconnect;
+use bongsu_core::encoding::Encoder;
+use bongsu_core::hub::{Announcement, Hub, HubEvent, HubLimits, SubscriberKey};
+use bongsu_core::websocket::deflate::Inflater;
+use bytes::{Bytes, BytesMut};
+use rand::rngs::SmallRng;
+use rand::SeedableRng;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tracing::debug;
+
+use crate::connection::{Connection, Phase, close_reason};
+use crate::deadlines::{Deadlines, Entry};
+use crate::engine::{Engine, EngineHandle};
+use crate::http::Problem;
+use crate::http::coding::Coder;
+use crate::http2::Peers;
+use crate::link::Link;
+use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
+use crate::shared::Shared;
+use crate::tally::Tallies;
+use leaving::Leaving;
+
+/// A worker, shared by the tasks of its thread.
+pub(crate) type WorkerRef = Rc<RefCell<Worker>>;
+
+/// What one thread owns.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hub: Hub<Connection>,
+    pub(crate) metrics: WorkerMetrics,
+    pub(crate) rng: SmallRng,
+    pub(crate) leaving: Option<Leaving>,
+    pub(crate) http2: Peers,
+    index: usize,
+    me: Weak<RefCell<Worker>>,
+    deadlines: Deadlines,
+    due: Vec<Entry>,
+    announced: Vec<Announcement>,
+    read_buffer: BytesMut,
+    /// Serves every WebSocket here whose messages are each compressed by themselves.
+    pub(crate) inflater: Inflater,
+    /// Codes the answers to polls.
+    pub(crate) coder: Coder,
+    generations: u32,
+    tallies: Tallies,
+    ticks: u64,
+}
+
+/// Which listener a connection came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// HTTP and WebSocket.
+    Http,
+    /// Lines of the native protocol.
+    Tcp,
+}
+
+impl Door {
+    /// The listener's name in the configuration.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// What one connection too many is told.
+    fn overloaded(self) -> Bytes {
+        match self {
+            Self::Http => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
+                .with("retry-after", 5)
+                .into_response()
+                .into_bytes(false, false),
+            Self::Tcp => Bytes::from_static(
+                b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            ),
+        }
+    }
+}
+
+impl Worker {
+    pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
+        let limits = hub_limits(&shared);
+        let coder = coder(&shared);
+        Rc::new_cyclic(|me| {
+            RefCell::new(Self {
+                hub: Hub::new(encoder, limits),
+                metrics: shared.metrics.worker(index),
+                rng: SmallRng::from_rng(&mut rand::rng()),
+                leaving: None,
+                http2: Peers::default(),
+                index,
+                me: me.clone(),
+                deadlines: Deadlines::new(shared.clock.now_ms()),
+                due: Vec::new(),
+                announced: Vec::new(),
+                read_buffer: BytesMut::new(),
+                inflater: Inflater::new(),
+                coder,
+                generations: 0,
+                tallies: Tallies::default(),
+                ticks: 0,
+                shared,
+            })
+        })
+    }
+
+    /// Goes on under another configuration.
+    pub(crate) fn go_on_under(&mut self, shared: Arc<Shared>) {
+        self.hub.reconfigure(hub_limits(&shared), |channel| shared.rules.of(channel));
+        self.hub.encoder_mut().reconfigure(shared.deflate);
+        self.coder = coder(&shared);
+        self.shared = shared;
+    }
+
+    /// Delivers what is announced, for as long as the thread lives.
+    pub(crate) async fn deliver(worker: WorkerRef) {
+        let (shared, index) = {
+            let worker = worker.borrow();
+            (Arc::clone(&worker.shared), worker.index)
+        };
+        loop {
+            shared.engine.inbox(index).woken().await;
+            let mut worker = worker.borrow_mut();
+            worker.turn();
+            worker.settle();
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.shared.clock.now_ms()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// The engine, with this worker as the one that watches. Borrows nothing of the worker.
+    pub(crate) fn watching<'a>(shared: &'a Shared, index: usize) -> EngineHandle<'a> {
+        shared.engine.of_worker(index)
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Takes up a connection that was accepted.
+    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
+        let config = &self.shared.config;
+        if self.is_full() {
+            // One try: who is not ready to read a refusal is closed without it.
+            _ = stream.try_write(&door.overloaded());
+            self.metrics.fault("too-many-connections");
+            return;
+        }
+        // Both are improvements, not conditions.
+        _ = stream.set_nodelay(true);
+        if config.delivery.send_buffer_bytes.get() > 0 {
+            _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
+        }
+        let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
+        let (link, kind) = (Link::Plain(Rc::new(stream)), if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http });
+        if door == Door::Tcp {
+            let period = config.tcp.keepalive.get();
+            let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
+            if let Link::Plain(stream) = &link {
+                _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
+            }
+        }
+        let (key, _) = self.add(link, kind);
+        match door {
+            Door::Http => self.arm(key, due_ms),
+            Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+        }
+        self.read_on(key);
+    }
+
+    /// Whether there are as many connections as there may be. A stream of an HTTP/2 connection is one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.metrics.connections() >= self.shared.config.http.connections_max as u64
+    }
+
+    /// Makes a connection of a link.
+    pub(crate) fn add(&mut self, link: Link, kind: TransportKind) -> (SubscriberKey, u32) {
+        self.generations = self.generations.wrapping_add(1);
+        let key = self.hub.add(Connection::new(link, kind, self.generations));
+        self.metrics.opened(kind);
+        // Whoever comes while the server takes its leave is told too.
+        if let Some(leaving) = &mut self.leaving {
+            leaving.to_tell.push((key, self.generations));
+        }
+        (key, self.generations)
+    }
+
+    /// What a blocked connection could not take may go now.
+    fn on_writable(&mut self, key: SubscriberKey, generation: u32) {
+        if self.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
+            self.pump(key);
+            self.settle();
+        }
+    }
+
+    /// Sends a connection bytes of its own, and what waits behind them.
+    pub(crate) fn send(&mut self, key: SubscriberKey, bytes: Bytes) {
+        let now_ms = self.now_ms();
+        if self.hub.send(key, bytes, now_ms).is_err() {
+            self.disconnect(key, &Disconnect::Slow { cursor: None });
+        }
+    }
+
+    /// Sends what a connection is owed.
+    pub(crate) fn pump(&mut self, key: SubscriberKey) {
+        let now_ms = self.now_ms();
+        let shared = Arc::clone(&self.shared);
+        self.hub.pump(key, &Self::watching(&shared, self.index), now_ms);
+        if self.hub.waiting_bytes(key) == 0 {
+            self.on_drained(key);
+        }
+    }
+
+    /// All that a connection was owed has gone out.
+    fn on_drained(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        match connection.phase {
+            Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
+            Phase::Closing(reason) => {
+                connection.link.shut_write();
+                match connection.link.lingers() {
+                    true if reason == CloseReason::Done => self.arm(key, self.now_ms() + LINGER_MS),
+                    true => (),
+                    false => self.close(key, reason),
+                }
+            }
+            _ if connection.reader.is_none() => self.resume(key),
+            _ => (),
+        }
+    }
+
+    /// Delivers all that was announced so far.
+    pub(crate) fn turn(&mut self) {
+        let mut announced = std::mem::take(&mut self.announced);
+        self.engine().inbox(self.index).drain_into(&mut announced);
+        let now_ms = self.now_ms();
+        self.hub.turn(announced.drain(..), now_ms);
+        self.announced = announced;
+    }
+
+    /// Does what delivery asked for.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let events = self.hub.take_events();
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                match event {
+                    HubEvent::Blocked(key) => self.write_on(key),
+                    HubEvent::Gone(key) => self.close(key, CloseReason::Vanished),
+                    HubEvent::Close(key, why) => self.disconnect(key, &why),
+                    HubEvent::Arrived { channel, from, publications, waiters } => self.arrived(&channel, from, &publications, &waiters),
+                }
+            }
+        }
+        for reason in self.hub.take_gaps() {
+            self.metrics.gap(reason);
+        }
+    }
+
+    /// Waits, once, until a blocked connection takes more.
+    fn write_on(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let (link, generation) = (connection.link.clone(), connection.generation);
+        let me = self.me.clone();
+        spawn_local(async move {
+            link.writable().await;
+            if let Some(worker) = me.upgrade() {
+                worker.borrow_mut().on_writable(key, generation);
+            }
+        });
+    }
+
+    /// Tells a connection why it ends, in its transport's own words, and lets it go once that is out.
+    pub(crate) fn disconnect(&mut self, key: SubscriberKey, why: &Disconnect) {
+        let reason = close_reason(why);
+        let Some(connection) = self.hub.sink(key) else { return };
+        if matches!(connection.phase, Phase::Closing(_)) {
+            return;
+        }
+        let is_websocket = matches!(connection.phase, Phase::WebSocket(_));
+        debug!(key, reason = why.label(), "disconnecting");
+        self.hub.quiet(key);
+        let grace_ms = match why {
+            Disconnect::Slow { .. } => SLOW_GRACE_MS,
+            _ if is_websocket => self.close_timeout_ms(),
+            _ => HTTP_GRACE_MS,
+        };
+        let farewell = self.farewell(key, why);
+        if farewell.is_empty() && self.hub.waiting_bytes(key) == 0 {
+            return self.close(key, reason);
+        }
+        self.finish(key, farewell, reason, grace_ms);
+    }
+
+    /// Sends the last bytes, then closes.
+    pub(crate) fn finish(&mut self, key: SubscriberKey, last: Bytes, reason: CloseReason, grace_ms: u64) {
+        let now_ms = self.now_ms();
+        self.stop_waiting(key);
+        // A goodbye is not held to a bound that may be the reason for it: the outbox was emptied of all else.
+        if !last.is_empty() && self.hub.send(key, last, now_ms).is_err() {
+            return self.close(key, reason);
+        }
+        let Some(connection) = self.hub.sink(key) else { return };
+        self.metrics.closed(connection.kind, reason);
+        connection.phase = Phase::Closing(reason);
+        connection.unread = BytesMut::new();
+        self.arm(key, now_ms + grace_ms);
+        self.read_on(key);
+        if self.hub.waiting_bytes(key) == 0 {
+            self.on_drained(key);
+        }
+    }
+
+    /// Ends a connection at once.
+    pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
+        self.stop_waiting(key);
+        let Some(connection) = self.hub.remove(key) else { return };
+        connection.link.cut();
+        if !matches!(connection.phase, Phase::Closing(_)) {
+            self.metrics.closed(connection.kind, reason);
+        }
+    }
+
+    /// A connection carries publications in another way from now on.
+    pub(crate) fn become_kind(&mut self, key: SubscriberKey, kind: TransportKind) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let from = std::mem::replace(&mut connection.kind, kind);
+        if from != kind {
+            self.metrics.became(from, kind);
+        }
+    }
+
+    /// Sets what a connection is about.
+    pub(crate) fn set_phase(&mut self, key: SubscriberKey, phase: Phase) {
+        if let Some(connection) = self.hub.sink(key) {
+            connection.phase = phase;
+        }
+    }
+
+    fn close_timeout_ms(&self) -> u64 {
+        self.shared.config.websocket.close_timeout.as_millis()
+    }
+}
+
+fn hub_limits(shared: &Shared) -> HubLimits {
+    HubLimits {
+        tape_bytes_max: shared.config.delivery.tape_bytes_max.as_usize(),
+        tapes_bytes_max: TAPES_BYTES_MAX,
+        outbox_bytes_max: shared.config.delivery.outbox_bytes_max.as_usize(),
+        stalled_ms_max: shared.config.delivery.lag_age_max.as_millis(),
+    }
+}
+
+fn coder(shared: &Shared) -> Coder {
+    let http = &shared.config.http;
+    Coder::new(http.compression, http.compression_level, http.compression_threshold.as_usize())
+}
+
+/// What the tapes of one worker may hold together.
+const TAPES_BYTES_MAX: usize = 64 << 20;
+/// How long a connection may stay to notice that its last answer was given.
+pub(crate) const LINGER_MS: u64 = 2000;
+/// How long one who is closed as slow has for its goodbye.
+const SLOW_GRACE_MS: u64 = 500;
+/// How long an HTTP client that was told goodbye may take to hang up.
+const HTTP_GRACE_MS: u64 = 1000;

@@ -1,0 +1,203 @@
+//! Reading: one task a connection waits, and what it reads is acted on at once, by what the connection is about.
+
+use std::rc::Rc;
+
+use bongsu_core::hub::SubscriberKey;
+use bytes::{Bytes, BytesMut};
+use tokio::task::spawn_local;
+
+use super::{Worker, WorkerRef};
+use crate::connection::Phase;
+use crate::link::{Link, Read};
+use crate::metrics::CloseReason;
+
+/// What a reader does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Waits for more.
+    On,
+    /// Lets others run, then reads on.
+    Yield,
+    /// Ends; it is started again when there is room.
+    Off,
+    /// Ends; the socket, of which these bytes were read, speaks HTTP/2.
+    Handover(Bytes),
+}
+
+impl Worker {
+    /// Starts the task that waits for something to read, unless it runs.
+    pub(crate) fn read_on(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        if connection.reader.is_some() || connection.half_closed {
+            return;
+        }
+        let (link, generation) = (connection.link.clone(), connection.generation);
+        let Some(worker) = self.me.upgrade() else { return };
+        let reader = spawn_local(read(worker, link, key, generation)).abort_handle();
+        if let Some(connection) = self.hub.sink(key) {
+            connection.reader = Some(reader);
+        }
+    }
+
+    /// Reads what is there and acts on it.
+    pub(super) fn on_readable(&mut self, key: SubscriberKey, generation: u32) -> Reading {
+        for _ in 0..READS_MAX {
+            let mut buffer = std::mem::take(&mut self.read_buffer);
+            let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else {
+                self.read_buffer = buffer;
+                return Reading::Off;
+            };
+            let own = !connection.unread.is_empty();
+            let mut input = if own { std::mem::take(&mut connection.unread) } else { std::mem::take(&mut buffer) };
+            input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
+            let read = connection.link.try_read(&mut input);
+            match read {
+                Read::Some => self.on_input(key, &mut input),
+                Read::Nothing => (),
+                Read::End => self.on_stream_end(key, &mut input),
+                Read::Closed => self.on_end(key),
+                Read::Broken => self.close(key, CloseReason::Vanished),
+            }
+            if let Some(first) = self.hand_over(key, generation, &mut input) {
+                self.read_buffer = buffer;
+                return Reading::Handover(first);
+            }
+            self.keep_unread(key, generation, &mut input);
+            if own {
+                self.read_buffer = buffer;
+            } else {
+                input.clear();
+                self.read_buffer = input;
+            }
+            self.settle();
+            match read {
+                Read::Some => (),
+                Read::Nothing | Read::End => return Reading::On,
+                Read::Closed | Read::Broken => return Reading::Off,
+            }
+            if self.is_stalled(key) {
+                if let Some(connection) = self.hub.sink(key) {
+                    connection.reader = None;
+                }
+                return Reading::Off;
+            }
+        }
+        Reading::Yield
+    }
+
+    /// Gives up a connection whose first bytes are of another protocol, and returns them. It ends when its new owner says so.
+    fn hand_over(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) -> Option<Bytes> {
+        let connection = self.hub.sink(key).filter(|connection| connection.generation == generation)?;
+        if !matches!(connection.phase, Phase::Handover) {
+            return None;
+        }
+        // The task that reads goes on with the socket.
+        connection.reader = None;
+        self.hub.remove(key);
+        Some(Bytes::copy_from_slice(&input.split()))
+    }
+
+    /// Keeps what could not be used yet: in memory of its own, unless it already is.
+    fn keep_unread(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) {
+        let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else { return };
+        if !input.is_empty() {
+            connection.unread = BytesMut::from(&input[..]);
+        }
+    }
+
+    /// Whether a connection is not to be read from: its answers wait to be taken, or it sent ahead more than it may.
+    fn is_stalled(&mut self, key: SubscriberKey) -> bool {
+        let waiting_bytes = self.hub.waiting_bytes(key);
+        let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
+        let ahead_max = self.shared.config.http.head_bytes_max.as_usize();
+        let Some(connection) = self.hub.sink(key) else { return false };
+        match &connection.phase {
+            Phase::Head | Phase::Body(_) => waiting_bytes > 0,
+            Phase::Waiting(_) => connection.unread.len() > ahead_max,
+            Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
+            Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover => false,
+        }
+    }
+
+    /// Acts on what a connection sent, as far as it can.
+    fn on_input(&mut self, key: SubscriberKey, input: &mut BytesMut) {
+        loop {
+            let waits = self.hub.waiting_bytes(key) > 0;
+            let Some(connection) = self.hub.sink(key) else { return };
+            let went_on = match &connection.phase {
+                Phase::Head | Phase::Body(_) if waits => false,
+                Phase::Head => self.on_head(key, input),
+                Phase::Body(_) => self.on_body(key, input),
+                Phase::WebSocket(_) => self.on_websocket(key, input),
+                Phase::Lines(_) => self.on_lines(key, input),
+                Phase::Waiting(_) | Phase::Handover => false,
+                Phase::Streaming(_) | Phase::Closing(_) => {
+                    // After the request of a stream nothing is expected, and it ends the connection.
+                    input.clear();
+                    false
+                }
+            };
+            if !went_on {
+                return;
+            }
+        }
+    }
+
+    /// The peer sends no more.
+    fn on_end(&mut self, key: SubscriberKey) {
+        let owed = self.hub.waiting_bytes(key) > 0;
+        let Some(connection) = self.hub.sink(key) else { return };
+        if owed && matches!(connection.phase, Phase::Head) {
+            // It has asked all that it wanted and still reads the answer.
+            return self.finish(key, Bytes::new(), CloseReason::Client, self.close_timeout_ms());
+        }
+        let reason = match &connection.phase {
+            Phase::Lines(_) => return self.on_lines_end(key),
+            Phase::Closing(reason) => *reason,
+            Phase::Head if connection.unread.is_empty() => CloseReason::Client,
+            Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
+            Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover => CloseReason::Client,
+        };
+        self.close(key, reason);
+    }
+
+    /// Acts on what was read while it could not be acted on, and reads on.
+    pub(crate) fn resume(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let mut input = std::mem::take(&mut connection.unread);
+        let generation = connection.generation;
+        if !input.is_empty() {
+            self.on_input(key, &mut input);
+            self.keep_unread(key, generation, &mut input);
+        }
+        if !self.is_stalled(key) {
+            self.read_on(key);
+        }
+    }
+}
+
+/// Waits for something to read, reads it, and so on.
+async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32) {
+    loop {
+        link.readable().await;
+        let reading = worker.borrow_mut().on_readable(key, generation);
+        match reading {
+            Reading::On => (),
+            Reading::Yield => tokio::task::yield_now().await,
+            Reading::Off => return,
+            Reading::Handover(first) => {
+                let Link::Plain(stream) = link else { return };
+                if let Some(stream) = Rc::into_inner(stream) {
+                    let again = WorkerRef::clone(&worker);
+                    worker.borrow_mut().take_up_http2(again, stream, first);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// How often a connection is read from before others have their turn.
+const READS_MAX: usize = 8;
+/// How much is read at once.
+const READ_BUFFER_BYTES: usize = 64 << 10;

@@ -1,0 +1,89 @@
+//! What happens with time: deadlines, heartbeats, those who are too slow, and what is too old.
+
+use std::sync::Arc;
+
+use bongsu_core::hub::SubscriberKey;
+
+use super::Worker;
+use crate::connection::Phase;
+
+impl Worker {
+    /// Has `on_due` called for a connection, unless it is armed anew before.
+    pub(crate) fn arm(&mut self, key: SubscriberKey, due_ms: u64) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        connection.due_ms = due_ms;
+        // An entry that comes up earlier sees that it is not yet due and goes back.
+        if due_ms < connection.armed_ms {
+            connection.armed_ms = due_ms;
+            let generation = connection.generation;
+            self.deadlines.arm(key, generation, due_ms);
+        }
+    }
+
+    /// What happens with time. Called every tick.
+    pub(crate) fn tick(&mut self) {
+        let now_ms = self.now_ms();
+        let mut due = std::mem::take(&mut self.due);
+        self.deadlines.take_due(now_ms, &mut due);
+        for entry in due.drain(..) {
+            let Some(connection) = self.hub.sink(entry.key).filter(|connection| connection.generation == entry.generation) else {
+                continue;
+            };
+            connection.armed_ms = u64::MAX;
+            match connection.due_ms {
+                u64::MAX => (),
+                due_ms if due_ms > now_ms => self.arm(entry.key, due_ms),
+                _ => self.on_due(entry.key, now_ms),
+            }
+        }
+        self.due = due;
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_PER_LAG_CHECK) {
+            self.close_slow(now_ms);
+        }
+        if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
+            self.sweep();
+        }
+        self.go_on_leaving(now_ms);
+        self.settle();
+    }
+
+    fn on_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        match &connection.phase {
+            Phase::Head | Phase::Body(_) => self.on_request_due(key),
+            Phase::Waiting(_) => self.on_wait_over(key),
+            Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
+            Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
+            // The system probes whether the peer is there.
+            Phase::Lines(_) => (),
+            Phase::Handover => (),
+            Phase::Closing(reason) => {
+                let reason = *reason;
+                self.close(key, reason);
+            }
+        }
+    }
+
+    fn close_slow(&mut self, now_ms: u64) {
+        let shared = Arc::clone(&self.shared);
+        let slow = self.hub.find_slow(&Self::watching(&shared, self.index), now_ms);
+        for (key, why) in slow {
+            self.disconnect(key, &why);
+        }
+        self.tallies.report(&self.hub, &self.metrics);
+    }
+
+    fn sweep(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.hub.sweep(&Self::watching(&shared, self.index));
+        if self.index == 0 {
+            shared.engine.sweep();
+            shared.metrics.history_bytes().set(shared.engine.held_bytes() as i64);
+            shared.metrics.channels().set(shared.engine.channels() as i64);
+        }
+    }
+}
+
+const TICKS_PER_LAG_CHECK: u64 = 5;
+const TICKS_PER_SWEEP: u64 = 20;
