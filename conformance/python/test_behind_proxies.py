@@ -337,10 +337,11 @@ def test_auto_falls_back_where_websockets_do_not_pass_and_loses_nothing(origin, 
     assert b"trying sse" in followed.stderr
 
 
-def test_a_weakened_validator_still_validates(origin, channel):
-    """nginx compresses, and then the validator is weak (RFC 9110, 8.8.1): the server compares it all the same."""
-    publish(origin, channel, "compressible " * 100)
-    with Nginx(origin.direct, more="gzip on; gzip_types application/json; gzip_proxied any;") as proxy:
+def test_a_weakened_validator_still_validates(channel):
+    """Where nginx compresses, the validator is weak (RFC 9110, 8.8.1): the server compares it all the same."""
+    compressing = "gzip on; gzip_types application/json; gzip_proxied any;"
+    with Server({"http": {"compression": False}}) as origin, Nginx(origin.direct, more=compressing) as proxy:
+        publish(origin, channel, "compressible " * 100)
         page = get(proxy, channel_path(channel), Accept_Encoding="gzip")
         assert (page.headers["content-encoding"], page.headers["etag"][:2]) == ("gzip", "W/")
         again = get(proxy, channel_path(channel), Accept_Encoding="gzip", If_None_Match=page.headers["etag"])
