@@ -46,7 +46,7 @@ impl Start {
         let failed = |reason: String| BenchFault::Start { name: target.name.clone(), reason };
         let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
         let port = free_port().map_err(|error| failed(error.to_string()))?;
-        let here = std::path::absolute(&target.here).map_err(|error| failed(error.to_string()))?;
+        let here = std::env::current_dir().map(|folder| folder.join(&target.here)).map_err(|error| failed(error.to_string()))?;
         let fill = |text: &str| {
             let text = text.replace("{port}", &port.to_string()).replace("{dir}", &folder.path().display().to_string());
             text.replace("{here}", &here.display().to_string())

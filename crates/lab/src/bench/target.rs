@@ -117,7 +117,7 @@ impl TargetFile {
         Self {
             name: "bongsu".to_owned(),
             about: "this server".to_owned(),
-            start: format!("{SERVE} {words}"),
+            start: format!("{SERVE} {} {words}", listeners()),
             ports_file: Some("ports.json".to_owned()),
             ..Self::default()
         }
@@ -160,7 +160,7 @@ impl TargetFile {
             return Err(unknown(&format!("transport of {}", self.name), transport.name(), known));
         }
         let mut target = Target::plain(address, transport);
-        if several_subscriptions && transport != Transport::Native {
+        if several_subscriptions && !target.names_several_channels() {
             let parameters = target.subscribe_path.split_once('?').map_or(String::new(), |(_, query)| format!("&{query}"));
             target.subscribe_path = format!("/subscribe?{{channels}}{parameters}");
             target.next_path = target.next_path.replace("/channels/{channel}?", "/subscribe?{channels}&");
@@ -213,8 +213,17 @@ impl PublishSection {
     }
 }
 
-/// A server of this project on a port of its own, with nothing else open.
-const SERVE: &str = "bongsu serve --http 127.0.0.1:0 --tcp off --udp off --stomp off --log-level error --ports-file {dir}/ports.json";
+/// A server of this project on a port of its own.
+const SERVE: &str = "bongsu serve --http 127.0.0.1:0 --log-level error --ports-file {dir}/ports.json";
+
+/// The listeners beside HTTP that some transport connects to are open, the others off.
+fn listeners() -> String {
+    let flag = |name: &str| {
+        let is_used = TRANSPORTS.iter().any(|way| way.listener == name);
+        format!("--{name} {}", if is_used { "127.0.0.1:0" } else { "off" })
+    };
+    ["tcp", "udp", "stomp"].map(flag).join(" ")
+}
 
 #[cfg(test)]
 mod tests {
