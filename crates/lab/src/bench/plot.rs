@@ -62,9 +62,11 @@ impl Lines {
     {
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
+        let legend = if curves.len() > 1 { LEGEND_WIDTH } else { 0 };
         let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, (FONT, 17))
             .margin(12)
+            .margin_right(12 + legend)
             .x_label_area_size(40)
             .y_label_area_size(64)
             .build_cartesian_2d(x, y)?;
@@ -79,20 +81,16 @@ impl Lines {
             .draw()?;
         for (index, (name, points)) in curves.iter().enumerate() {
             let color = COLORS[index % COLORS.len()];
-            let line = LineSeries::new(points.iter().copied(), color.stroke_width(2));
-            chart.draw_series(line)?.label(*name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+            chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
             if points.len() < MARKED_MAX {
                 chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
             }
-        }
-        if curves.len() > 1 {
-            let labels = chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
-                .background_style(WHITE.mix(0.8))
-                .label_font((FONT, 12))
-                .draw();
-            labels?;
+            if legend > 0 {
+                // Beside the curves, so that none lies behind it.
+                let (at, y) = (SIZE.0 as i32 - legend, 44 + 18 * index as i32);
+                area.draw(&PathElement::new([(at, y), (at + 18, y)], color.stroke_width(3)))?;
+                area.draw(&Text::new((*name).to_owned(), (at + 24, y - 6), (FONT, 12).into_font()))?;
+            }
         }
         area.present()?;
         Ok(())
@@ -164,7 +162,8 @@ pub(super) fn escape(text: impl Display) -> String {
 }
 
 const FONT: &str = "sans-serif";
-const SIZE: (u32, u32) = (760, 380);
+const SIZE: (u32, u32) = (820, 380);
+const LEGEND_WIDTH: i32 = 160;
 const BAR_HEIGHT: i32 = 24;
 const BARS_AT: i32 = 190;
 const BARS_WIDTH: i32 = 460;

@@ -91,7 +91,9 @@ impl Techniques {
         Ok(measured)
     }
 
-    fn note(&mut self, name: String, scenario: &Scenario, report: Report, base: &mut Option<Point>) {
+    fn note(&mut self, name: String, scenario: &Scenario, mut report: Report, base: &mut Option<Point>) {
+        // What is kept for good is small.
+        (report.timeline, report.latency_curve) = (Vec::new(), Vec::new());
         if let Some((sweep, value)) = &scenario.sweep {
             match self.sweeps.iter_mut().find(|(known, target, _)| known == sweep && *target == name) {
                 Some((_, _, points)) => points.push((*value, report)),
