@@ -32,7 +32,7 @@ class TcpSocket {
   }
 
   send(data) {
-    this.socket.write(data);
+    this.socket.write(typeof data === "string" ? data : Buffer.from(data));
   }
 
   close() {
