@@ -31,7 +31,7 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Run(run::Run),
+    Run(Box<run::Run>),
     Ceiling(ceiling::CeilingArgs),
     Compare(compare::CompareArgs),
     Techniques(techniques::TechniquesArgs),
@@ -40,7 +40,7 @@ enum What {
 impl Bench {
     /// Does what was asked.
     pub(super) fn run(self) -> Result<(), Failure> {
-        match self.command.unwrap_or(What::Run(self.run)) {
+        match self.command.unwrap_or_else(|| What::Run(Box::new(self.run))) {
             What::Run(run) => run.run(),
             What::Ceiling(ceiling) => ceiling.run(),
             What::Compare(compare) => compare.run(),
