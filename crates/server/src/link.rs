@@ -11,12 +11,15 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::http2::Stream;
+use crate::tls::{News, TlsLink};
 
 /// A connection's two ends.
 #[derive(Debug, Clone)]
 pub enum Link {
     /// TCP as it is.
     Plain(Rc<TcpStream>),
+    /// TLS over TCP.
+    Tls(Rc<TlsLink>),
     /// A stream of an HTTP/2 connection.
     Stream(Rc<Stream>),
 }
@@ -46,6 +49,7 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
                 Err(_) => Read::Broken,
             },
+            Self::Tls(link) => link.try_read(input),
             Self::Stream(stream) => stream.try_read(input),
         }
     }
@@ -55,6 +59,7 @@ impl Link {
         match self {
             // An error shows again when it is read.
             Self::Plain(stream) => _ = stream.readable().await,
+            Self::Tls(link) => link.readable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_readable(cx)).await,
         }
     }
@@ -64,6 +69,7 @@ impl Link {
         match self {
             // An error shows again when something is written.
             Self::Plain(stream) => _ = stream.writable().await,
+            Self::Tls(link) => link.writable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
         }
     }
@@ -73,6 +79,7 @@ impl Link {
         match self {
             // A socket that is already gone needs no goodbye.
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Write),
+            Self::Tls(link) => link.shut_write(),
             Self::Stream(stream) => stream.shut_write(),
         }
     }
@@ -80,7 +87,7 @@ impl Link {
     /// Whether the peer may still say something, and be heard, once our side has ended.
     pub fn lingers(&self) -> bool {
         match self {
-            Self::Plain(_) => true,
+            Self::Plain(_) | Self::Tls(_) => true,
             Self::Stream(stream) => stream.lingers(),
         }
     }
@@ -89,7 +96,35 @@ impl Link {
     pub fn cut(&self) {
         match self {
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Both),
+            Self::Tls(link) => link.cut(),
             Self::Stream(stream) => stream.cut(),
+        }
+    }
+
+    /// Whether something that counts as written has not left yet.
+    pub fn owes(&self) -> bool {
+        matches!(self, Self::Tls(link) if link.owes())
+    }
+
+    /// What happened to TLS since this was asked the last time.
+    pub fn take_tls_news(&self) -> Option<News> {
+        match self {
+            Self::Tls(link) => link.take_news(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is not yet known how a TLS handshake ends.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(link) if link.is_handshaking())
+    }
+
+    /// Whether what goes over it is encrypted.
+    pub fn is_sealed(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(link) => link.is_sealed(),
+            Self::Stream(stream) => stream.is_sealed(),
         }
     }
 }
@@ -98,6 +133,7 @@ impl Sink for Link {
     fn try_write(&mut self, bytes: &Bytes) -> Written {
         match self {
             Self::Plain(stream) => written(stream.try_write(bytes), bytes.len()),
+            Self::Tls(link) => link.try_write(bytes),
             Self::Stream(stream) => stream.try_write(bytes),
         }
     }
@@ -110,6 +146,7 @@ impl Sink for Link {
                     slices.iter().take(SLICES_MAX).map(|slice| io::IoSlice::new(slice)).collect();
                 written(stream.try_write_vectored(&slices), whole)
             }
+            Self::Tls(link) => link.try_write_vectored(slices),
             Self::Stream(stream) => {
                 let mut taken = 0;
                 for slice in slices {

@@ -13,6 +13,7 @@ mod reload;
 mod schema;
 mod section;
 mod size;
+mod tls;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use listen::{Listener, ListenerFault};
 pub use load::{Flag, Loaded, Origin, Setting, SourceFile, Sources};
 pub use reload::Change;
 pub use size::{Size, SizeFault};
+pub use tls::{Acme, AcmeChallenge, CertificateFiles, ClientAuth, Tls as TlsSection, TlsVersion};
 
 use section::section;
 
@@ -36,6 +38,10 @@ pub struct Config {
     pub data_dir: String,
     /// Who listens, and where.
     pub listen: Listen,
+    /// Encryption, on every stream listener.
+    pub tls: TlsSection,
+    /// Certificates by ACME.
+    pub acme: Acme,
     /// Bounds on HTTP.
     pub http: Http,
     /// Bounds on HTTP/2.
@@ -71,6 +77,8 @@ section! {
         http: Listener = Listener::At(([127, 0, 0, 1], 8080).into());
         /// The native protocol over TCP, a JSON object a line.
         tcp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
+        /// HTTP in the clear beside TLS, which leads to TLS and answers ACME.
+        redirect: Listener = Listener::Off;
         /// Whether another server may listen at the same addresses at the same time.
         overlap: bool = false;
     }

@@ -34,6 +34,10 @@ impl Config {
         self.workers = running.workers;
         self.data_dir.clone_from(&running.data_dir);
         self.listen = running.listen.clone();
+        self.tls.self_signed = running.tls.self_signed;
+        self.tls.state_dir.clone_from(&running.tls.state_dir);
+        self.tls.reload_interval = running.tls.reload_interval;
+        self.acme = running.acme.clone();
         self.log.format = running.log.format;
         self.changes(&asked)
     }

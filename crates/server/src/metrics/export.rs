@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::labels::{CloseReason, Label, Route, StatusClass, TransportKind};
+use super::labels::{CloseReason, Label, Route, StatusClass, TlsHandshake, TransportKind};
 use super::{Cells, PerLabel, WorkerCells};
 
 impl Collector for Cells {
@@ -19,6 +19,8 @@ impl Collector for Cells {
         self.encode_connections(&mut families)?;
         self.encode_traffic(&mut families)?;
         self.encode_compression(&mut families)?;
+        let help = "TLS handshakes";
+        self.counters(&mut families, "tls_handshakes", help, "result", |worker| &worker.tls_handshakes, TlsHandshake::ALL)?;
         self.encode_requests(&mut families)?;
         self.encode_faults(&mut families)?;
         self.encode_held(&mut families)

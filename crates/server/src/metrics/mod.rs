@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bongsu_core::GapReason;
 use prometheus_client::registry::Registry;
 
-pub use labels::{CloseReason, Route, StatusClass, TransportKind};
+pub use labels::{CloseReason, Route, StatusClass, TlsHandshake, TransportKind};
 
 use labels::Label;
 
@@ -59,6 +59,7 @@ struct WorkerCells {
     compressed_messages: Cell,
     compressed_bytes_before: Cell,
     compressed_bytes_after: Cell,
+    tls_handshakes: PerLabel<{ TlsHandshake::COUNT }>,
     closes: PerLabel<{ CloseReason::COUNT }>,
     gaps: PerLabel<{ <GapReason as Label>::COUNT }>,
     requests: [PerLabel<{ StatusClass::COUNT }>; Route::COUNT],
@@ -157,6 +158,11 @@ impl WorkerMetrics {
         self.cells().compressed_messages.add(messages);
         self.cells().compressed_bytes_before.add(bytes_before);
         self.cells().compressed_bytes_after.add(bytes_after);
+    }
+
+    /// A TLS handshake has ended.
+    pub fn tls_handshake(&self, how: TlsHandshake) {
+        self.cells().tls_handshakes.add(how, 1);
     }
 
     /// A subscriber was told a gap.

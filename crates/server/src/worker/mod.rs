@@ -4,6 +4,7 @@
 mod leaving;
 mod reading;
 mod time;
+mod tls;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -30,6 +31,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
 use crate::shared::Shared;
 use crate::tally::Tallies;
+use crate::tls::TlsLink;
 use leaving::Leaving;
 
 /// A worker, shared by the tasks of its thread.
@@ -65,6 +67,8 @@ pub(crate) enum Door {
     Http,
     /// Lines of the native protocol.
     Tcp,
+    /// HTTP in the clear beside TLS: all that it does is lead there.
+    Redirect,
 }
 
 impl Door {
@@ -73,13 +77,14 @@ impl Door {
         match self {
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Redirect => "redirect",
         }
     }
 
     /// What one connection too many is told.
     fn overloaded(self) -> Bytes {
         match self {
-            Self::Http => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
+            Self::Http | Self::Redirect => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
                 .with("retry-after", 5)
                 .into_response()
                 .into_bytes(false, false),
@@ -159,9 +164,12 @@ impl Worker {
     /// Takes up a connection that was accepted.
     pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
         let config = &self.shared.config;
+        let tls = self.shared.tls.as_ref().and_then(|tls| tls.of_door(door));
         if self.is_full() {
-            // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(&door.overloaded());
+            // One try: who is not ready to read a refusal, or not before a handshake, is closed without it.
+            if tls.is_none() {
+                _ = stream.try_write(&door.overloaded());
+            }
             self.metrics.fault("too-many-connections");
             return;
         }
@@ -170,19 +178,26 @@ impl Worker {
         if config.delivery.send_buffer_bytes.get() > 0 {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
-        let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
-        let (link, kind) = (Link::Plain(Rc::new(stream)), if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http });
+        let kind = if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http };
         if door == Door::Tcp {
             let period = config.tcp.keepalive.get();
             let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
-            if let Link::Plain(stream) = &link {
-                _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
-            }
+            _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&probes);
         }
+        let handshake_timeout_ms = tls.is_some().then_some(config.tls.handshake_timeout.as_millis());
+        let link = match tls {
+            Some(tls) => Link::Tls(TlsLink::new(stream, tls)),
+            None => Link::Plain(Rc::new(stream)),
+        };
         let (key, _) = self.add(link, kind);
         match door {
-            Door::Http => self.arm(key, due_ms),
+            Door::Http => (),
             Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+            Door::Redirect => self.send_elsewhere(key),
+        }
+        match handshake_timeout_ms {
+            Some(timeout_ms) => self.arm(key, self.now_ms() + timeout_ms),
+            None => self.await_first(key),
         }
         self.read_on(key);
     }
@@ -234,6 +249,7 @@ impl Worker {
     fn on_drained(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
+            Phase::Closing(_) if connection.link.owes() => self.write_on(key),
             Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
             Phase::Closing(reason) => {
                 connection.link.shut_write();

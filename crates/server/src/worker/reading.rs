@@ -8,8 +8,10 @@ use tokio::task::spawn_local;
 
 use super::{Worker, WorkerRef};
 use crate::connection::Phase;
+use crate::http2::Socket;
 use crate::link::{Link, Read};
 use crate::metrics::CloseReason;
+use crate::tls::TlsStream;
 
 /// What a reader does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,10 @@ impl Worker {
             let mut input = if own { std::mem::take(&mut connection.unread) } else { std::mem::take(&mut buffer) };
             input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
             let read = connection.link.try_read(&mut input);
+            let news = connection.link.take_tls_news();
+            if let Some(news) = news {
+                self.on_tls(key, news);
+            }
             match read {
                 Read::Some => self.on_input(key, &mut input),
                 Read::Nothing => (),
@@ -186,10 +192,14 @@ async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32
             Reading::Yield => tokio::task::yield_now().await,
             Reading::Off => return,
             Reading::Handover(first) => {
-                let Link::Plain(stream) = link else { return };
-                if let Some(stream) = Rc::into_inner(stream) {
+                let socket = match link {
+                    Link::Plain(stream) => Rc::into_inner(stream).map(Socket::Plain),
+                    Link::Tls(link) => Some(Socket::Tls(TlsStream::new(link))),
+                    Link::Stream(_) => None,
+                };
+                if let Some(socket) = socket {
                     let again = WorkerRef::clone(&worker);
-                    worker.borrow_mut().take_up_http2(again, stream, first);
+                    worker.borrow_mut().take_up_http2(again, socket, first);
                 }
                 return;
             }

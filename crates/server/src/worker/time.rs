@@ -50,6 +50,9 @@ impl Worker {
 
     fn on_due(&mut self, key: SubscriberKey, now_ms: u64) {
         let Some(connection) = self.hub.sink(key) else { return };
+        if connection.link.is_handshaking() {
+            return self.on_handshake_due(key);
+        }
         match &connection.phase {
             Phase::Head | Phase::Body(_) => self.on_request_due(key),
             Phase::Waiting(_) => self.on_wait_over(key),
