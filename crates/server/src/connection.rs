@@ -33,6 +33,8 @@ pub struct Connection {
     pub(crate) fresh: bool,
     /// Whether the peer sends no more but still receives.
     pub(crate) half_closed: bool,
+    /// As what it is counted among those that are not read from, while it is one of them.
+    pub(crate) paused: Option<TransportKind>,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -101,6 +103,7 @@ impl Connection {
             in_head: false,
             fresh: true,
             half_closed: false,
+            paused: None,
             reader: None,
         }
     }

@@ -173,6 +173,10 @@ section! {
         line_bytes_max: Size = Size::mib(2), in Size::bytes(64)..=Size::gib(1);
         /// How long a connection may be silent before the system probes whether its peer is there.
         keepalive: Period = Period::secs(25), in Period::secs(1)..=Period::days(1);
+        /// The shortest interval at which a client may ask to be pinged.
+        ping_every_min: Period = Period::secs(1), in Period::millis(10)..=Period::days(1);
+        /// How long the answer to a ping may take.
+        ping_timeout: Period = Period::secs(20), in Period::millis(10)..=Period::days(1);
         /// Channels that one connection may subscribe to.
         subscriptions_max: usize = 1_000, in 1..=1_000_000;
     }

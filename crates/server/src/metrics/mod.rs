@@ -65,6 +65,8 @@ struct WorkerCells {
     tape_bytes: Cell,
     outbox_bytes: Cell,
     subscriptions: Cell,
+    paused: PerLabel<{ TransportKind::COUNT }>,
+    unpaused: PerLabel<{ TransportKind::COUNT }>,
     // Faults are rare and their names many; the lock is this worker's own, but for the moment of a scrape.
     faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -190,6 +192,16 @@ impl WorkerMetrics {
         self.cells().subscriptions.change(by);
     }
 
+    /// A connection is not read from for now: its client does not take the answers to what it sends, or sends more than can be taken.
+    pub fn reading_paused(&self, transport: TransportKind) {
+        self.cells().paused.add(transport, 1);
+    }
+
+    /// A connection whose reading was paused is read from again, or has ended.
+    pub fn reading_resumed(&self, transport: TransportKind) {
+        self.cells().unpaused.add(transport, 1);
+    }
+
     #[inline]
     fn cells(&self) -> &WorkerCells {
         &self.cells.workers[self.index]
@@ -256,6 +268,11 @@ impl Cells {
         // What ended is read first, and 0 is the least, since both go on changing while they are read.
         let ended = self.sum(|worker| worker.ended.get(transport));
         self.sum(|worker| worker.opened.get(transport)).saturating_sub(ended)
+    }
+
+    fn reading_paused(&self, transport: TransportKind) -> u64 {
+        let resumed = self.sum(|worker| worker.unpaused.get(transport));
+        self.sum(|worker| worker.paused.get(transport)).saturating_sub(resumed)
     }
 }
 

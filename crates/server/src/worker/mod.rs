@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     pub(crate) leaving: Option<Leaving>,
     pub(crate) http2: Peers,
     index: usize,
-    me: Weak<RefCell<Worker>>,
+    pub(crate) me: Weak<RefCell<Worker>>,
     deadlines: Deadlines,
     due: Vec<Entry>,
     announced: Vec<Announcement>,
@@ -243,6 +243,7 @@ impl Worker {
                     false => self.close(key, reason),
                 }
             }
+            Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
             _ if connection.reader.is_none() => self.resume(key),
             _ => (),
         }
@@ -337,6 +338,9 @@ impl Worker {
         self.stop_waiting(key);
         let Some(connection) = self.hub.remove(key) else { return };
         connection.link.cut();
+        if let Some(kind) = connection.paused {
+            self.metrics.reading_resumed(kind);
+        }
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);
         }

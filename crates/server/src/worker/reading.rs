@@ -31,6 +31,9 @@ impl Worker {
         if connection.reader.is_some() || connection.half_closed {
             return;
         }
+        if let Some(kind) = connection.paused.take() {
+            self.metrics.reading_resumed(kind);
+        }
         let (link, generation) = (connection.link.clone(), connection.generation);
         let Some(worker) = self.me.upgrade() else { return };
         let reader = spawn_local(read(worker, link, key, generation)).abort_handle();
@@ -55,7 +58,10 @@ impl Worker {
                 Read::Some => self.on_input(key, &mut input),
                 Read::Nothing => (),
                 Read::End => self.on_stream_end(key, &mut input),
-                Read::Closed => self.on_end(key),
+                Read::Closed => {
+                    self.on_unended_line(key, &mut input);
+                    self.on_end(key);
+                }
                 Read::Broken => self.close(key, CloseReason::Vanished),
             }
             if let Some(first) = self.hand_over(key, generation, &mut input) {
@@ -76,13 +82,20 @@ impl Worker {
                 Read::Closed | Read::Broken => return Reading::Off,
             }
             if self.is_stalled(key) {
-                if let Some(connection) = self.hub.sink(key) {
-                    connection.reader = None;
-                }
+                self.pause_reading(key);
                 return Reading::Off;
             }
         }
         Reading::Yield
+    }
+
+    /// Ends the reading until there is room again, and says so in the metrics.
+    fn pause_reading(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        connection.reader = None;
+        if connection.paused.replace(connection.kind).is_none() {
+            self.metrics.reading_paused(connection.kind);
+        }
     }
 
     /// Gives up a connection whose first bytes are of another protocol, and returns them. It ends when its new owner says so.
