@@ -1,6 +1,6 @@
 //! The bytes of one connection, in and out. A worker owns it and writes to it directly; only one that is full waits for itself.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bongsu_core::hub::{Sink, Written};
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::http2::Stream;
@@ -71,6 +72,15 @@ impl Link {
             Self::Plain(stream) => _ = stream.writable().await,
             Self::Tls(link) => link.writable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
+        }
+    }
+
+    /// Waits until the connection breaks. For one whose peer has ended its side, so that there is nothing more to read.
+    pub async fn broken(&self) {
+        match self {
+            Self::Plain(stream) => _ = stream.ready(Interest::ERROR).await,
+            // Its connection knows.
+            Self::Stream(_) => pending().await,
         }
     }
 

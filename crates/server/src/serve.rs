@@ -39,8 +39,10 @@ pub struct Server {
 pub struct Starting {
     /// Listening sockets that were handed over: they take the place of `listen.http` …
     pub http: Vec<TcpListener>,
-    /// … and of `listen.tcp`.
+    /// … of `listen.tcp` …
     pub tcp: Vec<TcpListener>,
+    /// … and of `listen.stomp`.
+    pub stomp: Vec<TcpListener>,
     /// Set by whoever no longer wants the server, while it waits for another to leave the data directory.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -63,6 +65,8 @@ pub struct Addresses {
     pub tcp: Option<SocketAddr>,
     /// HTTP in the clear, which leads to TLS.
     pub redirect: Option<SocketAddr>,
+    /// STOMP over TCP.
+    pub stomp: Option<SocketAddr>,
 }
 
 /// Why a server could not start, or ended by itself.
@@ -110,7 +114,8 @@ impl Server {
         let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
         let http = open(Door::Http, config.listen.http, &starting.http)?;
         let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
-        let addresses = Addresses { http, tcp, redirect: open(Door::Redirect, config.listen.redirect, &[])? };
+        let stomp = open(Door::Stomp, config.listen.stomp, &starting.stomp)?;
+        let addresses = Addresses { http, tcp, stomp, redirect: open(Door::Redirect, config.listen.redirect, &[])? };
         let data = open_data_dir(&config, &starting.cancelled)?;
         let clock = Clock::start();
         let build = |secret| engine_of(&config, secret, workers, clock);
@@ -120,7 +125,7 @@ impl Server {
         });
         let metrics = Arc::new(Metrics::new(workers));
         let stop = watch::channel(false).0;
-        let ips: Vec<_> = [addresses.http, addresses.tcp].into_iter().flatten().map(|address| address.ip()).collect();
+        let ips: Vec<_> = [addresses.http, addresses.tcp, addresses.stomp].into_iter().flatten().map(|address| address.ip()).collect();
         let tls = Tls::start(&config, &ips, &stop)?;
         if let Some(tls) = &tls {
             tls::watch(tls, Duration::from_millis(config.tls.reload_interval.as_millis()), stop.subscribe())?;

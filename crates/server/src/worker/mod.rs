@@ -22,6 +22,7 @@ use tokio::task::spawn_local;
 use tracing::debug;
 
 use crate::connection::{Connection, Phase, close_reason};
+use crate::config::Period;
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
 use crate::http::Problem;
@@ -46,7 +47,7 @@ pub(crate) struct Worker {
     pub(crate) leaving: Option<Leaving>,
     pub(crate) http2: Peers,
     index: usize,
-    me: Weak<RefCell<Worker>>,
+    pub(crate) me: Weak<RefCell<Worker>>,
     deadlines: Deadlines,
     due: Vec<Entry>,
     announced: Vec<Announcement>,
@@ -69,6 +70,8 @@ pub(crate) enum Door {
     Tcp,
     /// HTTP in the clear beside TLS: all that it does is lead there.
     Redirect,
+    /// STOMP.
+    Stomp,
 }
 
 impl Door {
@@ -77,7 +80,17 @@ impl Door {
         match self {
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Stomp => "stomp",
             Self::Redirect => "redirect",
+        }
+    }
+
+    /// What a connection that comes in here is, to begin with.
+    const fn kind(self) -> TransportKind {
+        match self {
+            Self::Http | Self::Redirect => TransportKind::Http,
+            Self::Tcp => TransportKind::Tcp,
+            Self::Stomp => TransportKind::Stomp,
         }
     }
 
@@ -90,6 +103,9 @@ impl Door {
                 .into_bytes(false, false),
             Self::Tcp => Bytes::from_static(
                 b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            ),
+            Self::Stomp => Bytes::from_static(
+                b"ERROR\nmessage:the server is at its limits; come back later\ncode:overloaded\nreconnect-ms:5000\n\n\0",
             ),
         }
     }
@@ -178,9 +194,13 @@ impl Worker {
         if config.delivery.send_buffer_bytes.get() > 0 {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
-        let kind = if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http };
-        if door == Door::Tcp {
-            let period = config.tcp.keepalive.get();
+        // A request that is late is waited for; in the other protocols silence may be long.
+        let keepalive = match door {
+            Door::Http | Door::Redirect => None,
+            Door::Tcp => Some(config.tcp.keepalive),
+            Door::Stomp => Some(config.stomp.keepalive),
+        };
+        if let Some(period) = keepalive.map(Period::get) {
             let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
             _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&probes);
         }
@@ -189,15 +209,17 @@ impl Worker {
             Some(tls) => Link::Tls(TlsLink::new(stream, tls)),
             None => Link::Plain(Rc::new(stream)),
         };
-        let (key, _) = self.add(link, kind);
+        let (key, _) = self.add(link, door.kind());
         match door {
             Door::Http => (),
             Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+            Door::Stomp => self.open_stomp(key),
             Door::Redirect => self.send_elsewhere(key),
         }
         match handshake_timeout_ms {
             Some(timeout_ms) => self.arm(key, self.now_ms() + timeout_ms),
-            None => self.await_first(key),
+            None if matches!(door, Door::Http | Door::Redirect) => self.await_first(key),
+            None => (),
         }
         self.read_on(key);
     }
@@ -259,6 +281,7 @@ impl Worker {
                     false => self.close(key, reason),
                 }
             }
+            Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
             _ if connection.reader.is_none() => self.resume(key),
             _ => (),
         }
@@ -353,6 +376,9 @@ impl Worker {
         self.stop_waiting(key);
         let Some(connection) = self.hub.remove(key) else { return };
         connection.link.cut();
+        if let Some(kind) = connection.paused {
+            self.metrics.reading_resumed(kind);
+        }
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);
         }

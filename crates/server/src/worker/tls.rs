@@ -43,20 +43,31 @@ impl Worker {
     pub(super) fn await_first(&mut self, key: SubscriberKey) {
         let due_ms = self.now_ms() + self.shared.config.http.head_timeout.as_millis();
         let Some(connection) = self.hub.sink(key) else { return };
-        let due_ms = if matches!(connection.phase, Phase::Head) { due_ms } else { u64::MAX };
-        self.arm(key, due_ms);
+        match connection.phase {
+            Phase::Head => self.arm(key, due_ms),
+            // Its session has times of its own, and they begin now.
+            Phase::Stomp(_) => self.open_stomp(key),
+            _ => self.arm(key, u64::MAX),
+        }
     }
 
     /// Marks a connection as one that is only told to come by TLS: over HTTP once its request is read, else at once.
     pub(super) fn send_elsewhere(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         connection.elsewhere = true;
-        if matches!(connection.phase, Phase::Lines(_)) {
-            let mut line = BytesMut::new();
-            native::write_error(None, "tls-wanted", TLS_WANTED, &mut line);
-            line.extend_from_slice(b"\n");
-            self.finish(key, line.freeze(), CloseReason::Fault, LINGER_MS);
-        }
+        let last = match connection.phase {
+            Phase::Lines(_) => {
+                let mut line = BytesMut::new();
+                native::write_error(None, "tls-wanted", TLS_WANTED, &mut line);
+                line.extend_from_slice(b"\n");
+                line.freeze()
+            }
+            Phase::Stomp(_) => {
+                format!("ERROR\nmessage:tls-wanted\ncontent-type:text/plain\ncontent-length:{}\n\n{TLS_WANTED}\0", TLS_WANTED.len()).into()
+            }
+            _ => return,
+        };
+        self.finish(key, last, CloseReason::Fault, LINGER_MS);
     }
 
     /// The peer has been told by an alert.
