@@ -1,6 +1,7 @@
 //! `bongsu subscribe`: follows channels and prints what is published, across reconnects, without loss in silence.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bongsu_core::{ChannelName, Cursor, Start};
 use bongsu_lab::client::{Choice, Client, ClientFault, Event, Notice, Options, Published, Scheme, Subscriber, Transport};
 
 use super::exit::Exit;
-use super::publish::exit_code;
+use super::publish::{exit_code, trusting};
 
 /// Follow channels, and print what is published in them.
 ///
@@ -16,10 +17,16 @@ use super::publish::exit_code;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp [default: the usual port of the
-    /// transport on this machine, http://127.0.0.1:8080].
+    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp; over TLS https://,
+    /// tcps://, stomps:// or wss:// [default: the usual port of the transport on this machine, http://127.0.0.1:8080].
     #[arg(long, env = "BONGSU_URL")]
     url: Option<String>,
+    /// Over TLS: take certificates that this file vouches for, in place of the authorities of the web.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Over TLS: take any certificate, unchecked. Whoever is on the way can then read and change everything.
+    #[arg(long)]
+    insecure: bool,
     /// The channels, such as chat/lobby.
     #[arg(value_name = "CHANNEL", required = true, value_parser = channel)]
     channels: Vec<ChannelName>,
@@ -71,6 +78,7 @@ Examples:
   bongsu subscribe prices --transport tcp
   bongsu subscribe prices --url stomp://127.0.0.1:61613
   bongsu subscribe prices --transport stomp+ws
+  bongsu subscribe prices --url https://127.0.0.1:8443 --ca self-signed.pem
   bongsu subscribe orders refunds --after orders=8JqYc2LmNpR-42 --after refunds=8JqYc2LmNpT-7
 
 Ctrl-C tells the cursors, with which the same command goes on where it ended.
@@ -117,6 +125,7 @@ fn subscriber(args: &Args) -> Result<Subscriber, String> {
     let options = Options { interval: args.interval, ..Options::default() };
     let usual = args.transport.0.map_or(Scheme::Http, Transport::scheme).usual();
     let client = Client::new(args.url.as_deref().unwrap_or(usual)).map_err(text)?.with_options(options);
+    let client = trusting(client, args.ca.as_deref(), args.insecure)?;
     let asked = args.transport.0.or_else(|| client.target().implied());
     client.target().of(asked.unwrap_or(Transport::WebSocket)).map_err(text)?;
     let choice = asked.map_or_else(Choice::auto, Choice::fixed);

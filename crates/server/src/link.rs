@@ -79,6 +79,7 @@ impl Link {
     pub async fn broken(&self) {
         match self {
             Self::Plain(stream) => _ = stream.ready(Interest::ERROR).await,
+            Self::Tls(link) => _ = link.socket().ready(Interest::ERROR).await,
             // Its connection knows.
             Self::Stream(_) => pending().await,
         }

@@ -50,6 +50,14 @@ pub enum ClientFault {
         /// What the system said.
         why: std::io::Error,
     },
+    /// The server cannot be talked to over TLS.
+    #[error("no TLS with {address}: {why}; if it is a server of yours, give the file of its certificate with --ca")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// What was wrong.
+        why: String,
+    },
     /// The server answered that it will not.
     #[error("{0}")]
     Refused(Box<Problem>),
@@ -118,6 +126,7 @@ impl ClientFault {
             Self::WrongAddress { .. } | Self::Unsayable { .. } => Verdict::Final,
             Self::Url { .. } | Self::Name(_) | Self::Cursor(_) | Self::Told { .. } | Self::SentAway(_) => Verdict::Final,
             Self::Hole { .. } | Self::Duplicate { .. } => Verdict::Final,
+            Self::Tls { .. } => Verdict::Final,
             Self::Connect { .. } => Verdict::Outage,
             Self::Refused(problem) => problem.verdict(),
             Self::Broken(_) | Self::Silent { .. } | Self::Contract(_) => Verdict::Transport,

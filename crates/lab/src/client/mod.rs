@@ -24,6 +24,7 @@ pub mod stream;
 pub mod subject;
 pub mod subscriber;
 pub mod target;
+pub mod tls;
 pub mod tcp;
 pub mod websocket;
 
@@ -40,6 +41,7 @@ pub use self::http::Limits;
 pub use self::publisher::{Outgoing, PublishOver, Publisher};
 pub use self::subscriber::{Notice, Subscriber};
 pub use self::target::{Scheme, Target};
+pub use self::tls::Trust;
 pub use self::websocket::WebSocket;
 
 /// A server, as a client sees it: where subscribers and publishers come from.
@@ -59,6 +61,12 @@ impl Client {
     pub fn also_at(mut self, url: &str) -> Result<Self, ClientFault> {
         self.target = self.target.also_at(url)?;
         Ok(self)
+    }
+
+    /// Trusting others than the authorities of the web, where it speaks TLS.
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.target = self.target.trusting(trust);
+        self
     }
 
     /// With other waits and bounds.

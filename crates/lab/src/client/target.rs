@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::connection::Transport;
 use super::fault::ClientFault;
+use super::tls::Trust;
 
 /// A server's address: `http://host:port`, perhaps with a path that a proxy puts before it, or `tcp://host:port`, `stomp://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Target {
     prefix: String,
     /// The same server at other addresses, for the transports that this one is not for.
     others: Vec<Target>,
+    /// Whom to trust, where TLS is spoken.
+    trust: Option<Trust>,
 }
 
 /// What is spoken at an address.
@@ -32,8 +35,9 @@ pub enum Scheme {
 
 impl Scheme {
     /// What an address without a port means.
-    const fn port(self) -> u16 {
+    const fn port(self, sealed: bool) -> u16 {
         match self {
+            Self::Http if sealed => 443,
             Self::Http => 80,
             Self::Tcp => 7070,
             Self::Stomp => 61613,
@@ -74,15 +78,17 @@ const SEGMENT: &AsciiSet = &CONTROLS
 const VALUE: &AsciiSet = &SEGMENT.add(b'&').add(b'+').add(b'=').add(b'\'');
 
 impl Target {
-    /// Reads an address; `http://` and `ws://` mean the same here.
+    /// Reads an address; `http://` and `ws://` mean the same here, and so do `https://` and `wss://`.
     pub fn parse(url: &str) -> Result<Self, ClientFault> {
         let fault = |why| ClientFault::Url { url: url.to_owned(), why };
-        let (scheme, rest) = match url.split_once("://") {
-            Some(("http" | "ws", rest)) => (Scheme::Http, rest),
-            Some(("tcp", rest)) => (Scheme::Tcp, rest),
-            Some(("stomp", rest)) => (Scheme::Stomp, rest),
-            Some(("https" | "wss", _)) => return Err(fault("TLS is not spoken yet; use http://")),
-            _ => return Err(fault("write http://host:port, tcp://host:port or stomp://host:port")),
+        let (scheme, sealed, rest) = match url.split_once("://") {
+            Some(("http" | "ws", rest)) => (Scheme::Http, false, rest),
+            Some(("https" | "wss", rest)) => (Scheme::Http, true, rest),
+            Some(("tcp", rest)) => (Scheme::Tcp, false, rest),
+            Some(("tcps" | "tcp+tls", rest)) => (Scheme::Tcp, true, rest),
+            Some(("stomp", rest)) => (Scheme::Stomp, false, rest),
+            Some(("stomps" | "stomp+tls", rest)) => (Scheme::Stomp, true, rest),
+            _ => return Err(fault("write http://host:port, tcp://host:port or stomp://host:port, over TLS https://, tcps:// or stomps://")),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if path.contains(['?', '#']) || authority.contains(['@', '?', '#']) {
@@ -92,17 +98,29 @@ impl Target {
         if scheme != Scheme::Http && !prefix.is_empty() {
             return Err(fault("there is no path here: channels are named by themselves"));
         }
-        let (host, port) = split_port(authority, scheme).ok_or_else(|| fault("the port is no number"))?;
+        let (host, port) = split_port(authority, scheme.port(sealed)).ok_or_else(|| fault("the port is no number"))?;
         if host.is_empty() {
             return Err(fault("the host is missing"));
         }
-        Ok(Self { scheme, host: host.to_owned(), port, prefix, others: Vec::new() })
+        Ok(Self { scheme, host: host.to_owned(), port, prefix, others: Vec::new(), trust: sealed.then(Trust::web) })
     }
 
     /// The same server at another address as well, for transports that need one of another kind.
     pub fn also_at(mut self, url: &str) -> Result<Self, ClientFault> {
         self.others.push(Self::parse(url)?);
         Ok(self)
+    }
+
+    /// Trusting others than the authorities of the web, where TLS is spoken.
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.others = self.others.into_iter().map(|other| other.trusting(trust.clone())).collect();
+        self.trust = self.trust.map(|_| trust);
+        self
+    }
+
+    /// Whom to trust; nothing where TLS is not spoken.
+    pub(crate) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
     }
 
     /// The address for a transport.
@@ -132,7 +150,7 @@ impl Target {
 
     /// What the `Host` header says, and a person reads.
     pub fn authority(&self) -> String {
-        if self.port == self.scheme.port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == self.scheme.port(self.trust.is_some()) { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// The one address of a channel.
@@ -187,11 +205,11 @@ pub(crate) fn add_start(path: &mut String, start: &Start) {
 /// Where STOMP over WebSocket is.
 const STOMP: &str = "/stomp";
 
-fn split_port(authority: &str, scheme: Scheme) -> Option<(&str, u16)> {
+fn split_port(authority: &str, usual: u16) -> Option<(&str, u16)> {
     // A colon inside the brackets belongs to an IPv6 address.
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => Some((host, port.parse().ok()?)),
-        _ => Some((authority, scheme.port())),
+        _ => Some((authority, usual)),
     }
 }
 
@@ -206,7 +224,10 @@ mod tests {
         let target = Target::parse("ws://[::1]/live/").expect("an address");
         assert_eq!((target.host_and_port(), target.authority().as_str()), (("::1", 80), "[::1]"));
         assert_eq!(target.publish_path(), "/live/publish");
-        for url in ["127.0.0.1:8080", "https://a", "http://", "http://a:x", "http://a/?b", "ftp://a", "http://u@a", "tcp://a/b"] {
+        let target = Target::parse("wss://chat.example").expect("an address");
+        assert_eq!((target.host_and_port(), target.authority().as_str()), (("chat.example", 443), "chat.example"));
+        assert!(target.trust().is_some() && Target::parse("tcps://a").expect("an address").trust().is_some());
+        for url in ["127.0.0.1:8080", "http://", "http://a:x", "http://a/?b", "ftp://a", "http://u@a", "tcp://a/b"] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }

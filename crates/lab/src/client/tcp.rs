@@ -6,7 +6,6 @@ use std::time::Duration;
 use bongsu_core::{ChannelName, Start};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::event::Event;
@@ -16,11 +15,12 @@ use super::lines::Lines;
 use super::native;
 use super::record;
 use super::target::Target;
+use super::tls::Wire;
 
 /// An open connection, with nothing above its lines.
 #[derive(Debug)]
 pub struct LineSocket {
-    stream: TcpStream,
+    stream: Wire,
     input: BytesMut,
     lines: Lines,
     output: BytesMut,
@@ -50,7 +50,7 @@ impl LineSocket {
         while !self.output.is_empty() {
             self.stream.write_buf(&mut self.output).await.map_err(ClientFault::broken)?;
         }
-        Ok(())
+        self.stream.flush().await.map_err(ClientFault::broken)
     }
 
     /// The next line, or nothing once the server has closed. May be dropped while it waits.

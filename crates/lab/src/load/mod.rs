@@ -9,6 +9,7 @@ mod opening;
 mod plan;
 mod process;
 mod report;
+mod socket;
 mod subscriber;
 mod tally;
 mod transport;

@@ -12,13 +12,14 @@ use super::decode::{Decoder, PeerFault, Record};
 use super::inflate::Inflated;
 use super::opening::{Next, Opening, post};
 use super::plan::{Over, Plan, Target};
+use super::socket::Socket;
 use super::transport::{Framing, Transport};
 use super::wire;
 
 /// A connection and what is known of its subscriptions.
 #[derive(Debug)]
 pub(super) struct Peer {
-    stream: TcpStream,
+    stream: Socket,
     decoder: Decoder,
     outgoing: Vec<u8>,
     /// Sent as soon as the response's head is there.
@@ -113,7 +114,7 @@ impl Peer {
         socket.set_tcp_nodelay(true)?;
         registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
-            stream,
+            stream: Socket::new(stream, target.tls_ca.as_deref())?,
             decoder,
             outgoing: opening.request,
             opening: opening.then,
@@ -181,6 +182,8 @@ impl Peer {
                 }
             }
         }
+        // What is encrypted already may have waited for room.
+        self.closed |= self.stream.flush().is_err();
         self.bytes_written += sent as u64;
         self.outgoing.drain(..sent);
     }

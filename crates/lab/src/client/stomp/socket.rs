@@ -6,13 +6,13 @@ use bongsu_core::stomp::{Decoder, Frame, FrameCommand, StompLimits, Version, wri
 use bongsu_core::websocket::{Message, Opcode};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::goodbye;
 use crate::client::fault::ClientFault;
 use crate::client::http::{Limits, connect};
 use crate::client::target::Target;
+use crate::client::tls::Wire;
 use crate::client::websocket::WebSocket;
 
 /// What carries the frames.
@@ -36,7 +36,7 @@ pub struct StompSocket {
 
 #[derive(Debug)]
 enum Carrier {
-    Tcp { stream: TcpStream, output: BytesMut },
+    Tcp { stream: Wire, output: BytesMut },
     WebSocket(Box<WebSocket>),
 }
 
@@ -98,7 +98,7 @@ impl StompSocket {
                 while !output.is_empty() {
                     stream.write_buf(output).await.map_err(ClientFault::broken)?;
                 }
-                Ok(())
+                stream.flush().await.map_err(ClientFault::broken)
             }
             Carrier::WebSocket(socket) => socket.flush().await,
         }
