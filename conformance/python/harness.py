@@ -43,7 +43,7 @@ class Server:
     # Whether all suites go over TLS (BONGSU_TLS=1).
     over_tls = bool(os.environ.get("BONGSU_TLS"))
 
-    def __init__(self, config=None, *flags, tls=None):
+    def __init__(self, config=None, *flags, tls=None, http="127.0.0.1:0"):
         self.tls = Server.over_tls if tls is None else tls
         if self.tls:
             self.authority, pair = authority.shared()
@@ -52,7 +52,7 @@ class Server:
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
-        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", http, "--tcp", "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))

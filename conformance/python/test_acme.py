@@ -49,9 +49,9 @@ def test_a_certificate_is_obtained_and_renewed(tmp_path, challenge):
         running = [subprocess.Popen(["timeout", "120", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment) for command in (names, pebble)]
     try:
         eventually("pebble", lambda: answers(directory))
-        flags = ["--http", f"127.0.0.1:{https}", "--redirect", f"127.0.0.1:{plain}", "--data-dir", str(tmp_path / "data")]
+        flags = ["--redirect", f"127.0.0.1:{plain}", "--data-dir", str(tmp_path / "data")]
         acme = {"domains": [NAME], "contact": ["admin@chat.example"], "directory": f"https://127.0.0.1:{directory}/dir", "challenge": challenge, "ca": str(authority.ca)}
-        with Server({"acme": acme}, *flags, tls=False) as server:
+        with Server({"acme": acme}, *flags, tls=False, http=f"127.0.0.1:{https}") as server:
             first = eventually("a certificate", lambda: shown(https), 40)
             root = urllib.request.urlopen(f"https://127.0.0.1:{management}/roots/0", context=authority.client()).read()
             assert trusted(https, root.decode()), server.log()

@@ -199,7 +199,7 @@ def test_a_handshake_that_stops_is_ended():
                 assert plain.recv(100) == b""
         assert faults(server, "tls-handshake-timeout") == 3
         with socket.create_connection((server.host, server.port), PATIENCE) as plain:
-            plain.sendall(b"\x16\x03\x01\x00\x05\x01\xff\xff\xff\xff")
+            plain.sendall(b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00")
             assert plain.recv(100)[:1] == b"\x15", "an alert"
         assert counted(server, "bongsu_tls_handshakes_total", result="failed") == 4
 

@@ -74,8 +74,9 @@ impl TlsFault {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled) => Self::NoCommonVersion,
+            // RFC 5246, 7.4.1.4.1: who speaks nothing newer than TLS 1.1 does not send it.
             Error::PeerIncompatible(
-                PeerIncompatible::SupportedVersionsExtensionRequired | PeerIncompatible::Tls13RequiredForQuic,
+                PeerIncompatible::SignatureAlgorithmsExtensionRequired | PeerIncompatible::SupportedVersionsExtensionRequired,
             ) => Self::NoCommonVersion,
             Error::PeerIncompatible(_) => Self::NoCommonCipher,
             Error::NoApplicationProtocol => Self::NoCommonProtocol,

@@ -9,6 +9,9 @@ mod session;
 mod stream;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
