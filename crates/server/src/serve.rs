@@ -116,6 +116,13 @@ impl Server {
         let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
         let stomp = open(Door::Stomp, config.listen.stomp, &starting.stomp)?;
         let addresses = Addresses { http, tcp, stomp, redirect: open(Door::Redirect, config.listen.redirect, &[])? };
+        // Before the data directory: a certificate that cannot be used must not cost the snapshot.
+        let stop = watch::channel(false).0;
+        let ips: Vec<_> = [addresses.http, addresses.tcp, addresses.stomp].into_iter().flatten().map(|address| address.ip()).collect();
+        let tls = Tls::start(&config, &ips, &stop)?;
+        if let Some(tls) = &tls {
+            tls::watch(tls, Duration::from_millis(config.tls.reload_interval.as_millis()), stop.subscribe())?;
+        }
         let data = open_data_dir(&config, &starting.cancelled)?;
         let clock = Clock::start();
         let build = |secret| engine_of(&config, secret, workers, clock);
@@ -124,12 +131,6 @@ impl Server {
             None => build(rand::random()),
         });
         let metrics = Arc::new(Metrics::new(workers));
-        let stop = watch::channel(false).0;
-        let ips: Vec<_> = [addresses.http, addresses.tcp, addresses.stomp].into_iter().flatten().map(|address| address.ip()).collect();
-        let tls = Tls::start(&config, &ips, &stop)?;
-        if let Some(tls) = &tls {
-            tls::watch(tls, Duration::from_millis(config.tls.reload_interval.as_millis()), stop.subscribe())?;
-        }
         let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers, tls));
         let server = Self {
             addresses,

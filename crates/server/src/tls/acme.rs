@@ -1,5 +1,6 @@
 //! Certificates by ACME (RFC 8555), obtained and renewed on a thread of their own. `rustls-acme` speaks the protocol.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,12 +11,14 @@ use rustls_acme::{AcmeConfig, AcmeState, ResolvesServerCertAcme, UseChallenge};
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::TlsError;
+use super::{TlsError, io_error};
 use super::certificates::read_chain;
 use crate::config::{Acme, AcmeChallenge};
 
 /// Begins to look after the certificates, and returns what shows them. It ends with the process, or when `stop` is dropped.
 pub(super) fn start(config: &Acme, folder: PathBuf, mut stop: watch::Receiver<bool>) -> Result<Arc<ResolvesServerCertAcme>, TlsError> {
+    // What is kept there are keys, and the cache leaves it to the folder who may read them.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io_error("make", &folder))?;
     let challenge = match config.challenge {
         AcmeChallenge::TlsAlpn01 => UseChallenge::TlsAlpn01,
         AcmeChallenge::Http01 => UseChallenge::Http01,

@@ -103,7 +103,7 @@ impl TlsLink {
     }
 
     /// Reads what is there, if anything, behind what `input` already holds.
-    pub fn try_read(&self, input: &mut BytesMut) -> Read {
+    pub fn try_read(self: &Rc<Self>, input: &mut BytesMut) -> Read {
         let mut state = self.state.borrow_mut();
         match &state.stage {
             Stage::Clear => return read_of(self.stream.try_read_buf(input)),
@@ -121,7 +121,9 @@ impl TlsLink {
             state.incoming = BytesMut::new();
             let read = state.take(scratch, input);
             // A socket that broke says so at the next read.
-            _ = state.flush(&self.stream);
+            if let Ok(false) = state.flush(&self.stream) {
+                self.flush_later();
+            }
             read
         })
     }
@@ -146,6 +148,7 @@ impl TlsLink {
     pub fn try_write(self: &Rc<Self>, bytes: &[u8]) -> Written {
         let mut state = self.state.borrow_mut();
         match &state.stage {
+            Stage::Open(_) if state.ending => return Written::Gone,
             Stage::Open(_) => (),
             Stage::Clear => return written_of(self.stream.try_write(bytes), bytes.len()),
             Stage::Fresh(_) | Stage::Handshake(_) | Stage::Failed => return Written::Gone,

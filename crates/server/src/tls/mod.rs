@@ -141,7 +141,7 @@ impl Tls {
     pub(crate) fn hsts_seconds(&self) -> Option<u64> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let seconds = current.section.hsts.as_millis() / 1000;
-        let is_real = self.acme.is_some() || self.certificates.served().first().is_some_and(|first| !first.is_self_signed);
+        let is_real = self.certificates.served().first().map_or(self.acme.is_some(), |first| !first.is_self_signed);
         (is_real && seconds > 0).then_some(seconds)
     }
 

@@ -188,10 +188,12 @@ impl Worker {
     /// Tells browsers to come by TLS only, where they did (RFC 6797, 7.2: only there).
     fn with_hsts(&mut self, key: SubscriberKey, response: Response) -> Response {
         let Some(tls) = &self.shared.tls else { return response };
-        let Some(seconds) = tls.hsts_seconds() else { return response };
-        match self.hub.sink(key).is_some_and(|connection| connection.link.is_sealed()) {
-            true => response.header("strict-transport-security", &format!("max-age={seconds}")),
-            false => response,
+        if !self.hub.sink(key).is_some_and(|connection| connection.link.is_sealed()) {
+            return response;
+        }
+        match tls.hsts_seconds() {
+            Some(seconds) => response.header("strict-transport-security", &format!("max-age={seconds}")),
+            None => response,
         }
     }
 
