@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bongsu_server::config::{Change, Config, ConfigFault, Flag, LogFormat, Sources};
 use bongsu_server::data_dir::DataDirFault;
-use bongsu_server::tls::TlsNotice;
 use bongsu_server::serve::{Addresses, Reloaded, ServeFault, Server, Starting};
+use bongsu_server::tls::TlsNotice;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};

@@ -29,7 +29,7 @@ struct Cli {
     idle: usize,
     /// Publications in flight.
     #[arg(long, default_value_t = 64)]
-    in_flight: u64,
+    in_flight: usize,
     #[arg(long, default_value_t = 128)]
     payload_bytes: usize,
     #[arg(long, default_value_t = 2.0)]

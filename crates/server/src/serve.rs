@@ -132,13 +132,7 @@ impl Server {
         });
         let metrics = Arc::new(Metrics::new(workers));
         let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers, tls));
-        let server = Self {
-            addresses,
-            stop,
-            shared: watch::channel(shared).0,
-            threads: Mutex::default(),
-            data: Mutex::new(data),
-        };
+        let server = Self { addresses, stop, shared: watch::channel(shared).0, threads: Mutex::default(), data: Mutex::new(data) };
         if let Err(error) = server.start_workers(listeners) {
             // What was taken up is put down again.
             server.shutdown();

@@ -31,7 +31,8 @@ fn look(program: &str, folder: &Path) -> Result<(), String> {
     // It adds to a report that is there.
     _ = fs::remove_file(&report);
     let server = Server::start(folder, &["--tls-self-signed", "--set", &state])?;
-    let arguments = ["--quiet", "--color", "0", "--warnings", "batch", "--protocols", "--std", "--fs", "--headers", "--vulnerable", "--ip", "one"];
+    let arguments =
+        ["--quiet", "--color", "0", "--warnings", "batch", "--protocols", "--std", "--fs", "--headers", "--vulnerable", "--ip", "one"];
     let mut look = command(program, arguments);
     look.args(["--jsonfile", &text(&report), &server.address]).current_dir(folder);
     // Its own verdict is a sum of what it found, which is read below.

@@ -24,8 +24,8 @@ pub mod stream;
 pub mod subject;
 pub mod subscriber;
 pub mod target;
-pub mod tls;
 pub mod tcp;
+pub mod tls;
 pub mod websocket;
 
 use bongsu_core::{ChannelName, Start};

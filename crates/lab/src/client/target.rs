@@ -88,7 +88,9 @@ impl Target {
             Some(("tcps" | "tcp+tls", rest)) => (Scheme::Tcp, true, rest),
             Some(("stomp", rest)) => (Scheme::Stomp, false, rest),
             Some(("stomps" | "stomp+tls", rest)) => (Scheme::Stomp, true, rest),
-            _ => return Err(fault("write http://host:port, tcp://host:port or stomp://host:port, over TLS https://, tcps:// or stomps://")),
+            _ => {
+                return Err(fault("write http://host:port, tcp://host:port or stomp://host:port, over TLS https://, tcps:// or stomps://"));
+            }
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if path.contains(['?', '#']) || authority.contains(['@', '?', '#']) {

@@ -44,7 +44,8 @@ impl Trust {
     pub fn anyone() -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = Arc::new(Unchecked(Arc::clone(&provider)));
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("the defaults suit each other");
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("the defaults suit each other");
         Self(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
     }
 

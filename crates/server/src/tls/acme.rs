@@ -11,8 +11,8 @@ use rustls_acme::{AcmeConfig, AcmeState, ResolvesServerCertAcme, UseChallenge};
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::{TlsError, io_error};
 use super::certificates::read_chain;
+use super::{TlsError, io_error};
 use crate::config::{Acme, AcmeChallenge};
 
 /// Begins to look after the certificates, and returns what shows them. It ends with the process, or when `stop` is dropped.

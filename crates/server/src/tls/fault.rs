@@ -73,7 +73,9 @@ impl TlsFault {
     /// What an error of rustls says about the peer.
     pub(super) fn of(error: &Error) -> Self {
         match error {
-            Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled) => Self::NoCommonVersion,
+            Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled) => {
+                Self::NoCommonVersion
+            }
             // RFC 5246, 7.4.1.4.1: who speaks nothing newer than TLS 1.1 does not send it.
             Error::PeerIncompatible(
                 PeerIncompatible::SignatureAlgorithmsExtensionRequired | PeerIncompatible::SupportedVersionsExtensionRequired,
@@ -97,6 +99,11 @@ fn is_distrust(alert: AlertDescription) -> bool {
     use AlertDescription as A;
     matches!(
         alert,
-        A::BadCertificate | A::UnsupportedCertificate | A::CertificateRevoked | A::CertificateExpired | A::CertificateUnknown | A::UnknownCA
+        A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
     )
 }

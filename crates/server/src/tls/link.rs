@@ -72,13 +72,7 @@ pub enum News {
 impl TlsLink {
     /// A connection of which nothing was read yet.
     pub fn new(stream: TcpStream, config: Arc<ServerConfig>) -> Rc<Self> {
-        let state = State {
-            stage: Stage::Fresh(config),
-            incoming: BytesMut::new(),
-            outgoing: BytesMut::new(),
-            news: None,
-            ending: false,
-        };
+        let state = State { stage: Stage::Fresh(config), incoming: BytesMut::new(), outgoing: BytesMut::new(), news: None, ending: false };
         Rc::new(Self { stream, state: RefCell::new(state), flushing: Cell::new(false) })
     }
 

@@ -264,7 +264,11 @@ fn tell_ends(served: &[Served]) {
     for one in served {
         let (names, days) = (one.names.join(", "), (one.ends_at - now).div_euclid(24 * 60 * 60));
         match days {
-            ..0 => warn!(names, days_ago = -days, "a certificate has ended, and clients will refuse it: replace its file, which is read by itself"),
+            ..0 => warn!(
+                names,
+                days_ago = -days,
+                "a certificate has ended, and clients will refuse it: replace its file, which is read by itself"
+            ),
             0..ENDS_SOON_DAYS => warn!(names, days, "a certificate ends soon: replace its file, which is read by itself"),
             _ => info!(names, days, "certificate"),
         }

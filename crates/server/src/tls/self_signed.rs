@@ -25,7 +25,9 @@ pub(super) fn take_or_make(folder: &Path, names: &[String]) -> Result<Files, Tls
     let files = Files { cert: folder.join("self-signed.pem"), key: folder.join("self-signed.key") };
     if files.cert.exists() {
         match Served::read(&files.cert, &files.key) {
-            Ok(served) if !is_good(&served, names, &folder.join(NAMES)) => info!("the self-signed certificate ends soon, or is for other names: making a new one"),
+            Ok(served) if !is_good(&served, names, &folder.join(NAMES)) => {
+                info!("the self-signed certificate ends soon, or is for other names: making a new one")
+            }
             Ok(_) => return Ok(files),
             Err(fault) => warn!("the self-signed certificate is made anew: {fault}"),
         }

@@ -35,11 +35,15 @@ impl Worker {
         // To be sent on to any other host would make a tool of us for those who send others here.
         if !self.shared.guard.knows_host(host) {
             self.metrics.fault("foreign-host");
-            return Problem::new(421, "foreign-host", "this server does not answer to that name, and speaks TLS; use https://").into_response();
+            return Problem::new(421, "foreign-host", "this server does not answer to that name, and speaks TLS; use https://")
+                .into_response();
         }
         let location = self.shared.http_address_for(host) + request.target();
         if matches!(request.method(), Method::Get | Method::Head) {
-            return Response::new(308).header("location", &format!("https://{location}")).header("cache-control", "no-store").body("text/plain", "");
+            return Response::new(308)
+                .header("location", &format!("https://{location}"))
+                .header("cache-control", "no-store")
+                .body("text/plain", "");
         }
         let detail = format!("what was sent came in the clear and was not acted on; send it to https://{location}");
         // RFC 9110, 15.5.22: the answer names what it wants.
