@@ -40,7 +40,7 @@ impl AsyncRead for TlsStream {
         while unread.is_empty() {
             // Ready first: an attempt at a socket with nothing to read is what makes the next wait a wait.
             match link.try_read(unread) {
-                Read::Some => break,
+                Read::Some | Read::Last => break,
                 Read::Nothing => ready!(link.socket().poll_read_ready(cx))?,
                 Read::End | Read::Closed => return Poll::Ready(Ok(())),
                 Read::Broken => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
