@@ -191,6 +191,17 @@ def test_plain_lines_and_plain_http2_are_told_in_their_own_words(secure):
     assert b"TLS is wanted" in told
 
 
+def test_stomp_is_spoken_over_tls_and_wants_it(secure):
+    connect = b"CONNECT\naccept-version:1.2\nhost:localhost\n\n\0"
+    with reach(secure, secure.stomp) as sealed:
+        sealed.sendall(connect)
+        assert sealed.recv(4096).startswith(b"CONNECTED\n")
+    host, port = secure.stomp.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), PATIENCE) as plain:
+        plain.sendall(connect)
+        assert plain.makefile("rb").read().startswith(b"ERROR\nmessage:tls-wanted\n")
+
+
 def test_a_handshake_that_stops_is_ended():
     with Server({"tls": {"handshake_timeout": "150ms"}}, tls=True) as server:
         for first in (b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"):
