@@ -237,7 +237,8 @@ impl Worker {
 /// Whether a line begins a request of HTTP: it ends with the version.
 fn is_http(line: &[u8]) -> bool {
     let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-    version.len() < line.len() && version.starts_with(b"HTTP/")
+    let digits = version.strip_prefix(b"HTTP/").unwrap_or(b"?");
+    version.len() < line.len() && digits.iter().all(|&byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// How what is said is written.
