@@ -49,6 +49,13 @@ def server():
 
 
 @pytest.fixture(scope="session")
+def secure():
+    """The same over TLS."""
+    with Server(ORDINARY, "--echo", tls=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def forgetful():
     """A server whose channels retain a hundred publications."""
     with Server({"history": {"publications_max": 100}}) as running:

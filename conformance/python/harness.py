@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import authority
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("BONGSU_BIN", REPOSITORY / "target" / "debug" / "bongsu")).resolve()
 
@@ -38,13 +40,19 @@ class Server:
 
     # What all suites go through, if anything: a kind of proxy (`proxies.py`), of which each server gets its own.
     via = None
+    # Whether all suites go over TLS (BONGSU_TLS=1).
+    over_tls = bool(os.environ.get("BONGSU_TLS"))
 
-    def __init__(self, config=None, *flags):
+    def __init__(self, config=None, *flags, tls=None, http="127.0.0.1:0"):
+        self.tls = Server.over_tls if tls is None else tls
+        if self.tls:
+            self.authority, pair = authority.shared()
+            flags = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), *flags)
         self._folder = tempfile.TemporaryDirectory(prefix="bongsu-")
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
-        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--stomp", "127.0.0.1:0"]
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", http, "--tcp", "127.0.0.1:0", "--stomp", "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
@@ -55,6 +63,7 @@ class Server:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             ports = self._await_ports(ports_file)
+            self.ports = ports
             self.direct, self.tcp, self.stomp = ports["http"], ports["tcp"], ports["stomp"]
             self.proxy = Server.via(self.direct, tcp=self.tcp) if Server.via else None
         except BaseException:
@@ -83,10 +92,10 @@ class Server:
         return self._log_path.read_text(errors="replace")[-4000:]
 
     def http(self, path=""):
-        return f"http://{self.address}{path}"
+        return f"{'https' if self.tls else 'http'}://{self.address}{path}"
 
     def ws(self, path=""):
-        return f"ws://{self.address}{path}"
+        return f"{'wss' if self.tls else 'ws'}://{self.address}{path}"
 
     def terminate(self):
         """Asks the server to say goodbye; `wait` tells how it ended."""

@@ -26,7 +26,7 @@ class Http2:
 
     def __init__(self, server, window=None):
         self.server = server
-        self.socket = reach(server, server.address)
+        self.socket = reach(server, server.address, alpn=["h2"])
         config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)
         self.h2 = H2Connection(config)
         self.streams, self.goaway, self.ended, self.settled, self.pings = {}, None, False, False, 0
@@ -40,7 +40,7 @@ class Http2:
 
     def request(self, method, path, headers=None, body=None, pseudo=None, end=True):
         """Opens a stream, with its body or, at `end=False`, with one that is still to come."""
-        head = {":method": method, ":scheme": "http", ":authority": self.server.address, ":path": path} | (pseudo or {})
+        head = {":method": method, ":scheme": "https" if self.server.tls else "http", ":authority": self.server.address, ":path": path} | (pseudo or {})
         head = [(name, value) for name, value in head.items() if value is not None]
         head += [(name.lower(), value) for name, value in (headers or {}).items()]
         stream = Stream(self, self.h2.get_next_available_stream_id())

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import ssl
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -32,6 +33,8 @@ def channel_path(channel, **query):
 
 def connect(server):
     """A connection for whole requests, through the server's tunnel if it has one."""
+    if server.tls:
+        return http.client.HTTPSConnection(server.host, server.port, timeout=PATIENCE, context=server.authority.client())
     if not server.tunnel:
         return http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
     connection = OneWrite(*server.tunnel, timeout=PATIENCE)
@@ -131,7 +134,7 @@ def assert_problem(answer, *statuses):
     return problem
 
 
-def reach(server, address, receive_buffer=None):
+def reach(server, address, receive_buffer=None, alpn=None):
     """A socket to one of the server's addresses, through its tunnel if it has one."""
     reached = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     reached.settimeout(PATIENCE)
@@ -141,6 +144,8 @@ def reach(server, address, receive_buffer=None):
     reached.connect(server.tunnel or (host, int(port)))
     if server.tunnel:
         dig(reached, address)
+    if server.tls:
+        reached = server.authority.client(alpn).wrap_socket(reached, server_hostname=host)
     return reached
 
 
@@ -165,7 +170,7 @@ class Raw:
         """Sends; a peer that has hung up already has perhaps answered, and that is what the test looks at."""
         try:
             self.socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             pass
         return self
 

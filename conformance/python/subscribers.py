@@ -385,7 +385,7 @@ def open_websocket(server, path, subprotocols=None, **options):
     proxy = "http://{}:{}".format(*server.tunnel) if server.tunnel else None
     return connect(
         server.ws(path), subprotocols=subprotocols, proxy=proxy, compression=None, max_size=None, max_queue=None,
-        open_timeout=PATIENCE, close_timeout=5, legacy=True, **options,
+        open_timeout=PATIENCE, close_timeout=5, legacy=True, ssl=server.authority.client() if server.tls else None, **options,
     )
 
 

@@ -1,12 +1,13 @@
 //! `bongsu publish`: publishes an argument, a file, standard input, or each of its lines.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bongsu_core::{ChannelName, ContentType, Draft};
-use bongsu_lab::client::{BackoffLimits, Client, ClientFault, Outgoing, Publisher, Verdict};
+use bongsu_lab::client::{BackoffLimits, Client, ClientFault, Outgoing, PublishOver, Publisher, Scheme, Trust, Verdict};
 use tokio::sync::mpsc;
 
 use super::exit::Exit;
@@ -15,9 +16,19 @@ use super::exit::Exit;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server.
-    #[arg(long, env = "BONGSU_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp; over TLS https://,
+    /// tcps://, stomps:// or wss:// [default: the usual port of the transport on this machine, http://127.0.0.1:8080].
+    #[arg(long, env = "BONGSU_URL")]
+    url: Option<String>,
+    /// Over TLS: take certificates that this file vouches for, in place of the authorities of the web.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Over TLS: take any certificate, unchecked. Whoever is on the way can then read and change everything.
+    #[arg(long)]
+    insecure: bool,
+    /// What carries it: auto (what the address says, else http), http, websocket, tcp, stomp or stomp+ws.
+    #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
+    transport: Carrier,
     /// The channel, such as chat/lobby.
     #[arg(value_parser = channel)]
     channel: ChannelName,
@@ -44,9 +55,15 @@ pub(crate) struct Args {
     retry: u32,
 }
 
+/// `auto`, or what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Carrier(Option<PublishOver>);
+
 const EXAMPLES: &str = "\
 Examples:
   bongsu publish chat/lobby 'hello, world'
+  bongsu publish chat/lobby 'hello, world' --transport tcp
+  bongsu publish chat/lobby 'hello, world' --url stomp://127.0.0.1:61613
   bongsu publish prices '{\"EUR\":1.08}' --type json --key EUR
   bongsu publish images @beacon.png --type image/png
   tail -f access.log | bongsu publish logs/web --lines
@@ -62,6 +79,8 @@ enum End {
     Refused,
     Input(String, io::Error),
     Output(io::Error),
+    /// The arguments cannot be acted on.
+    Usage(String),
 }
 
 /// Publishes as asked, with positions on standard output and everything else on standard error.
@@ -72,6 +91,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
         Err(End::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(End::Output(error)) => fail(Exit::Failure, &format!("cannot write to standard output: {error}")),
         Err(End::Input(name, error)) => fail(Exit::Usage, &format!("cannot read {name}: {error}")),
+        Err(End::Usage(message)) => fail(Exit::Usage, &message),
         Err(End::Refused) => Exit::Refused.into(),
         Err(End::Fault(fault)) => fail(exit_code(&fault), &fault.to_string()),
     }
@@ -80,11 +100,22 @@ pub(crate) async fn run(args: Args) -> ExitCode {
 /// The exit code that tells a fault.
 pub(crate) fn exit_code(fault: &ClientFault) -> Exit {
     match fault {
+        ClientFault::WrongAddress { .. } | ClientFault::Unsayable { .. } => Exit::Usage,
         ClientFault::Url { .. } | ClientFault::Name(_) | ClientFault::Cursor(_) => Exit::Usage,
         ClientFault::Refused(problem) if problem.is_document || fault.verdict() == Verdict::Final => Exit::Refused,
         ClientFault::Told { .. } | ClientFault::SentAway(_) => Exit::Refused,
+        ClientFault::Tls { .. } => Exit::CannotConnect,
         ClientFault::Refused(_) | ClientFault::Connect { .. } | ClientFault::Broken(_) | ClientFault::Silent { .. } => Exit::CannotConnect,
         _ => Exit::Failure,
+    }
+}
+
+/// A client that trusts whom the arguments say.
+pub(crate) fn trusting(client: Client, ca: Option<&Path>, insecure: bool) -> Result<Client, String> {
+    match ca {
+        Some(ca) => Ok(client.trusting(Trust::file(ca).map_err(|fault| format!("--ca {fault}"))?)),
+        None if insecure => Ok(client.trusting(Trust::anyone())),
+        None => Ok(client),
     }
 }
 
@@ -100,8 +131,12 @@ fn say(text: &str) {
 }
 
 async fn publish(args: &Args) -> Result<(), End> {
-    let client = Client::new(&args.url)?;
-    let mut publisher = client.publisher().with_retries(args.retry, BackoffLimits::default());
+    let Carrier(asked) = args.transport;
+    let usual = asked.map_or(Scheme::Http, PublishOver::scheme).usual();
+    let client = Client::new(args.url.as_deref().unwrap_or(usual))?;
+    let client = trusting(client, args.ca.as_deref(), args.insecure).map_err(End::Usage)?;
+    let over = asked.unwrap_or_else(|| PublishOver::implied(client.target()));
+    let mut publisher = client.publisher().over(over).with_retries(args.retry, BackoffLimits::default());
     if args.lines {
         return publish_lines(args, &mut publisher).await;
     }
@@ -290,6 +325,13 @@ impl Progress {
 
 fn channel(text: &str) -> Result<ChannelName, String> {
     ChannelName::parse(text).map_err(|fault| fault.to_string())
+}
+
+fn transport(text: &str) -> Result<Carrier, String> {
+    match text {
+        "auto" => Ok(Carrier(None)),
+        _ => text.parse().map(|over| Carrier(Some(over))).map_err(|fault: String| format!("{fault}, auto")),
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bongsu_server::config::{Change, Config, ConfigFault, Flag, LogFormat, Sources};
 use bongsu_server::data_dir::DataDirFault;
 use bongsu_server::serve::{Addresses, Reloaded, ServeFault, Server, Starting};
+use bongsu_server::tls::TlsNotice;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -45,6 +46,18 @@ pub(super) struct Serve {
     /// Where to listen for STOMP over TCP, or `off` [default: 127.0.0.1:61613 if free]
     #[arg(long, value_name = "ADDRESS|off")]
     stomp: Option<String>,
+    /// Speak TLS on every listener, with the certificate chain in this file (PEM); needs --tls-key.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Speak TLS on every listener, with a certificate that is made here, kept between runs, and vouches for itself.
+    #[arg(long)]
+    tls_self_signed: bool,
+    /// Where to listen for HTTP in the clear beside TLS, to lead it to https:// [default: off]
+    #[arg(long, value_name = "ADDRESS|off")]
+    redirect: Option<String>,
     /// Write the addresses to this file, as JSON, once all listeners are ready.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
@@ -93,6 +106,7 @@ impl Serve {
         // Before anyone can learn that we run, so that no signal finds us unprepared.
         let mut signals = Signals::listen().map_err(failure)?;
         let (echo, banner_wanted) = (config.echo.enabled, config.log.format == LogFormat::Text);
+        let speaks_tls = config.tls.listeners.clone();
         let Some(server) = start(config, starting, &mut signals).await? else { return Ok(()) };
         let addresses = server.addresses();
         if let Some(path) = &self.ports_file
@@ -102,7 +116,7 @@ impl Serve {
             return Err(Failure::new(Exit::Failure, format!("cannot write {}: {error}", path.display())));
         }
         if banner_wanted {
-            say(&banner(&addresses, echo));
+            say(&banner(&addresses, echo, server.tls().as_ref(), &speaks_tls));
         }
         let shown = |address: Option<SocketAddr>| address.map(tracing::field::display);
         info!(http = shown(addresses.http), tcp = shown(addresses.tcp), stomp = shown(addresses.stomp), "listening");
@@ -169,6 +183,10 @@ impl Serve {
         let own = [
             ("--http", "listen.http", self.http.as_deref()),
             ("--tcp", "listen.tcp", self.tcp.as_deref()),
+            ("--tls-cert", "tls.cert", self.tls_cert.as_deref()),
+            ("--tls-key", "tls.key", self.tls_key.as_deref()),
+            ("--tls-self-signed", "tls.self_signed", self.tls_self_signed.then_some("true")),
+            ("--redirect", "listen.redirect", self.redirect.as_deref()),
             ("--stomp", "listen.stomp", self.stomp.as_deref()),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
@@ -252,7 +270,8 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp), ("stomp", addresses.stomp)] {
+    let Addresses { http, tcp, stomp, redirect } = *addresses;
+    for (name, address) in [("http", http), ("tcp", tcp), ("stomp", stomp), ("redirect", redirect)] {
         if let Some(address) = address {
             ports.insert(name.to_owned(), address.to_string().into());
         }
@@ -264,24 +283,40 @@ fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
 }
 
 /// What a person reads when the server is up: where it is, what to try, and who else can.
-fn banner(addresses: &Addresses, echo: bool) -> String {
+fn banner(addresses: &Addresses, echo: bool, tls: Option<&TlsNotice>, speaks_tls: &[String]) -> String {
     let mut text = format!("bongsu {}: one channel, every transport\n\n", env!("CARGO_PKG_VERSION"));
     let Some(http) = addresses.http else { return text };
-    let url = format!("http://{}", reachable(http));
+    let sealed = |listener: &str| tls.filter(|_| speaks_tls.iter().any(|one| one == listener));
+    let scheme = if sealed("http").is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", reachable(http));
     let for_clients = if url == DEFAULT_URL { String::new() } else { format!(" --url {url}") };
+    // A client has to be told of a certificate that no authority vouches for.
+    let own = sealed("http").and_then(|tls| tls.self_signed.as_ref()).map(|cert| cert.display());
+    let for_clients = own.as_ref().map_or(for_clients.clone(), |cert| format!("{for_clients} --ca {cert}"));
+    let curl = own.as_ref().map_or("curl".to_owned(), |cert| format!("curl --cacert {cert}"));
     // Writing to a string cannot fail.
     _ = write!(
         text,
         "  HTTP and WebSocket   {url}\n\
          \n\
          Open it in two browsers, or try, each in a terminal of its own:\n\
-         \x20 curl -N -H 'Accept: text/event-stream' {url}/channels/chat/lobby\n\
+         \x20 {curl} -N -H 'Accept: text/event-stream' {url}/channels/chat/lobby\n\
          \x20 bongsu subscribe{for_clients} chat/lobby\n\
-         \x20 curl -H 'Content-Type: text/plain' -d 'hello' {url}/channels/chat/lobby\n\
+         \x20 {curl} -H 'Content-Type: text/plain' -d 'hello' {url}/channels/chat/lobby\n\
          \n"
     );
     if let Some(tcp) = addresses.tcp.map(reachable) {
-        _ = writeln!(text, "TCP is open too: nc {} {}, then {{\"subscribe\":\"chat/lobby\",\"id\":1}}", tcp.ip(), tcp.port());
+        let nc = match sealed("tcp") {
+            Some(_) => format!("openssl s_client -quiet -connect {tcp}"),
+            None => format!("nc {} {}", tcp.ip(), tcp.port()),
+        };
+        _ = writeln!(text, "TCP is open too: {nc}, then {{\"subscribe\":\"chat/lobby\",\"id\":1}}");
+    }
+    if let Some(tls) = tls {
+        text += &tls_lines(tls);
+    }
+    if let Some(redirect) = addresses.redirect.map(reachable) {
+        _ = writeln!(text, "http://{redirect} leads to {scheme}://.");
     }
     if let Some(stomp) = addresses.stomp.map(reachable) {
         _ = writeln!(text, "STOMP is open too: at {stomp}, the channel chat/lobby is /topic/chat/lobby");
@@ -298,6 +333,22 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
     text + "Ctrl-C stops it."
 }
 
+/// What a person needs to know to check that they reached this server.
+fn tls_lines(tls: &TlsNotice) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    if let Some(cert) = &tls.self_signed {
+        _ = writeln!(text, "TLS: the certificate vouches for itself; give clients its file: {}", cert.display());
+    }
+    if let Some(fingerprint) = &tls.fingerprint {
+        _ = writeln!(text, "TLS: SHA-256 of the certificate: {fingerprint}");
+    }
+    if !tls.acme.is_empty() {
+        _ = writeln!(text, "TLS: a certificate for {} is obtained by ACME; the log tells when it is there.", tls.acme.join(", "));
+    }
+    text
+}
+
 /// An address that a client on this machine can connect to.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -312,6 +363,7 @@ fn cannot_serve(fault: ServeFault) -> Failure {
     let exit = match fault {
         ServeFault::CannotListen { .. } => Exit::CannotListen,
         ServeFault::DataDir(_) => Exit::DataDir,
+        ServeFault::Tls(_) => Exit::Usage,
         _ => Exit::Failure,
     };
     Failure::new(exit, fault)
@@ -333,6 +385,8 @@ Examples:
   bongsu serve --http 127.0.0.1:0 --ports-file ports.json
   bongsu serve --config bongsu.toml --log-level debug
   bongsu serve --data-dir /var/lib/bongsu
+  bongsu serve --tls-self-signed
+  bongsu serve --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem --redirect 0.0.0.0:80
   bongsu serve --set history.publications_max=100 --set history.age_max=1h
   BONGSU_LISTEN_HTTP=[::1]:8080 bongsu serve";
 
@@ -343,9 +397,9 @@ mod tests {
     #[test]
     fn the_banner_says_what_to_try_and_who_else_can() {
         let at = |address: &str| Addresses { http: Some(address.parse().expect("an address")), ..Addresses::default() };
-        let usual = banner(&at("127.0.0.1:8080"), false);
+        let usual = banner(&at("127.0.0.1:8080"), false, None, &[]);
         assert!(usual.contains("  bongsu subscribe chat/lobby\n") && usual.contains("to this machine only:"), "{usual}");
-        let open = banner(&at("0.0.0.0:9000"), true);
+        let open = banner(&at("0.0.0.0:9000"), true, None, &[]);
         assert!(open.contains("bongsu subscribe --url http://127.0.0.1:9000 chat/lobby"), "{open}");
         assert!(open.contains("WARNING") && open.contains("/echo"), "{open}");
     }

@@ -17,7 +17,7 @@ fn a_reader_that_changes_its_transport_misses_nothing_and_sees_nothing_twice() {
     const EACH: usize = 500;
     const TURN: usize = 100;
     play(async {
-        let stage = Stage::new(Carrier::Plain);
+        let stage = Stage::in_the_clear(Carrier::Plain);
         let transports: Vec<Transport> = CARRIERS.iter().filter_map(|carrier| carrier.transport()).collect();
         let mut subscriber = stage.client.subscribe(transports[0], &["a"], Start::Live).expect("a subscription");
         assert!(matches!(subscriber.next_event().await, Ok(Event::Started { .. })));
@@ -43,7 +43,7 @@ fn a_reader_that_changes_its_transport_misses_nothing_and_sees_nothing_twice() {
 #[test]
 fn a_channel_that_is_unsubscribed_is_silent_until_it_is_subscribed_again() {
     play(async {
-        let stage = Stage::new(Carrier::Client(Transport::WebSocket));
+        let stage = Stage::in_the_clear(Carrier::Client(Transport::WebSocket));
         let mut socket = Native::open(&stage).await;
         for channel in ["a", "b"] {
             let answer = socket.ask(json!({"subscribe": channel, "id": channel})).await;

@@ -1,4 +1,5 @@
-//! What every transport must do, once, from one list of cases over one list of transports, against a server in this process.
+//! What every transport must do, once, from one list of cases over one list of transports, in the clear and over TLS, against a server
+//! in this process.
 //!
 //! A new transport is a row of `transports`, a new case a function in `cases` and its name here. Nothing sleeps to let something
 //! happen: each case waits for what it needs, within [`PATIENCE`].
@@ -23,16 +24,21 @@ macro_rules! shared {
 
         $(mod $transport {
             use super::*;
-            each!($carrier; $cases);
+            each!($carrier; in_the_clear; $cases);
+
+            mod over_tls {
+                use super::*;
+                each!($carrier; over_tls; $cases);
+            }
         })*
     };
 }
 
 macro_rules! each {
-    ($carrier:expr; [$($case:ident,)*]) => {
+    ($carrier:expr; $stage:ident; [$($case:ident,)*]) => {
         $(#[test]
         fn $case() {
-            play(async { cases::$case(Stage::new($carrier)).await });
+            play(async { cases::$case(Stage::$stage($carrier)).await });
         })*
     };
 }

@@ -1,10 +1,11 @@
 //! Where a case plays: a server on a free port, and publishers whose every word is remembered.
 
 use bongsu_core::{ChannelName, ContentType, Cursor, Draft, Start};
-use bongsu_lab::client::{Client, Outgoing, Publisher};
+use bongsu_lab::client::{Client, Outgoing, Publisher, Trust};
 use bongsu_server::config::{Config, SourceFile, Sources};
 use bongsu_server::serve::Server;
 use bytes::Bytes;
+use tempfile::TempDir;
 
 use crate::reader::{Carrier, Reader};
 
@@ -13,6 +14,8 @@ pub struct Stage {
     pub carrier: Carrier,
     pub client: Client,
     pub server: Server,
+    /// Where its certificate is kept.
+    _folder: Option<TempDir>,
 }
 
 /// A publication as it was published.
@@ -25,13 +28,22 @@ pub struct Sent {
 
 impl Stage {
     /// Starts the server.
-    pub fn new(carrier: Carrier) -> Self {
-        let file = SourceFile { name: "the stage".to_owned(), text: CONFIG.to_owned() };
-        let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).expect("a sound configuration");
-        let server = Server::start(config).expect("a free port");
+    pub fn in_the_clear(carrier: Carrier) -> Self {
+        let server = start("");
         let address = server.addresses().http.expect("it listens");
         let client = Client::new(&format!("http://{address}")).expect("an address");
-        Self { carrier, client, server }
+        Self { carrier, client, server, _folder: None }
+    }
+
+    /// Starts the server with a certificate that its clients trust.
+    pub fn over_tls(carrier: Carrier) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let state = folder.path().display().to_string();
+        let server = start(&format!("tls = {{ self_signed = true, state_dir = {state:?} }}\n"));
+        let address = server.addresses().http.expect("it listens");
+        let trust = Trust::file(&folder.path().join("self-signed.pem")).expect("its certificate");
+        let client = Client::new(&format!("https://{address}")).expect("an address").trusting(trust);
+        Self { carrier, client, server, _folder: Some(folder) }
     }
 
     /// A reader of one channel over the case's transport, which has begun.
@@ -53,6 +65,12 @@ impl Stage {
     pub async fn publish_draft(&self, channel: &str, draft: Draft) -> Sent {
         publish(&mut self.client.publisher(), channel, draft).await
     }
+}
+
+fn start(more: &str) -> Server {
+    let file = SourceFile { name: "the stage".to_owned(), text: format!("{more}{CONFIG}") };
+    let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).expect("a sound configuration");
+    Server::start(config).expect("a free port")
 }
 
 impl Drop for Stage {

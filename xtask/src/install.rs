@@ -28,6 +28,10 @@ pub(crate) const NGINX: &str = "nginx";
 pub(crate) const HAPROXY: &str = "haproxy";
 /// A proxy between.
 pub(crate) const TINYPROXY: &str = "tinyproxy";
+/// What makes certificates for tests, and a client of TLS.
+pub(crate) const OPENSSL: &str = "openssl";
+/// An authority of ACME for tests.
+pub(crate) const PEBBLE: &str = "pebble";
 /// What the Python suites need.
 pub(crate) const PYTHON: &str = "python";
 /// What the npm suites need.
@@ -41,6 +45,8 @@ const TOOLS: &[Tool] = &[
     Tool { name: NGINX, packages: &["nginx-light"], is_there: || is_program("nginx") },
     Tool { name: HAPROXY, packages: &["haproxy"], is_there: || is_program("haproxy") },
     Tool { name: TINYPROXY, packages: &["tinyproxy-bin"], is_there: || is_program("tinyproxy") },
+    Tool { name: PEBBLE, packages: &["pebble"], is_there: || succeeds(&mut command("sh", ["-c", "command -v pebble"])) },
+    Tool { name: OPENSSL, packages: &["openssl"], is_there: || succeeds(&mut command("openssl", ["version"])) },
     Tool { name: PYTHON, packages: &["python3", "python3-venv"], is_there: has_python },
     Tool { name: NODE, packages: &["nodejs", "npm"], is_there: has_node },
 ];

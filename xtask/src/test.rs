@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use crate::install::{self, CHROMIUM, CURL, H2LOAD, HAPROXY, NC, NGINX, NODE, PYTHON, TINYPROXY};
+use crate::install::{self, CHROMIUM, CURL, H2LOAD, HAPROXY, NC, NGINX, NODE, OPENSSL, PEBBLE, PYTHON, TINYPROXY};
 use crate::steps::{Steps, run as done};
 use crate::{cargo, command, repository};
 
@@ -110,6 +110,8 @@ fn prepare(steps: &mut Steps, parts: &[Part]) {
         (HAPROXY, proxies),
         (TINYPROXY, proxies),
         (CHROMIUM, has(Part::Browser)),
+        (OPENSSL, pythonic),
+        (PEBBLE, has(Part::Python)),
         (PYTHON, pythonic),
         (NODE, npm),
     ];

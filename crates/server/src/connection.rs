@@ -32,8 +32,12 @@ pub struct Connection {
     pub(crate) in_head: bool,
     /// Whether nothing was read yet, so that its first bytes tell what it speaks.
     pub(crate) fresh: bool,
+    /// Whether it came in the clear where TLS is spoken, and is only told where to go.
+    pub(crate) elsewhere: bool,
     /// Whether the peer sends no more but still receives.
     pub(crate) half_closed: bool,
+    /// As what it is counted among those that are not read from, while it is one of them.
+    pub(crate) paused: Option<TransportKind>,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -103,7 +107,9 @@ impl Connection {
             armed_ms: u64::MAX,
             in_head: false,
             fresh: true,
+            elsewhere: false,
             half_closed: false,
+            paused: None,
             reader: None,
         }
     }

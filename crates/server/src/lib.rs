@@ -19,5 +19,6 @@ pub mod metrics;
 pub mod serve;
 mod shared;
 mod tally;
+pub mod tls;
 mod transport;
 mod worker;

@@ -1,6 +1,6 @@
 //! The bytes of one connection, in and out. A worker owns it and writes to it directly; only one that is full waits for itself.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -12,12 +12,15 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::http2::Stream;
+use crate::tls::{News, TlsLink};
 
 /// A connection's two ends.
 #[derive(Debug, Clone)]
 pub enum Link {
     /// TCP as it is.
     Plain(Rc<TcpStream>),
+    /// TLS over TCP.
+    Tls(Rc<TlsLink>),
     /// A stream of an HTTP/2 connection.
     Stream(Rc<Stream>),
 }
@@ -57,6 +60,7 @@ impl Link {
                     Err(_) => Read::Broken,
                 }
             }
+            Self::Tls(link) => link.try_read(input),
             Self::Stream(stream) => stream.try_read(input),
         }
     }
@@ -66,6 +70,7 @@ impl Link {
         match self {
             // An error shows again when it is read.
             Self::Plain(stream) => _ = stream.readable().await,
+            Self::Tls(link) => link.readable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_readable(cx)).await,
         }
     }
@@ -75,7 +80,18 @@ impl Link {
         match self {
             // An error shows again when something is written.
             Self::Plain(stream) => _ = stream.writable().await,
+            Self::Tls(link) => link.writable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
+        }
+    }
+
+    /// Waits until the connection breaks. For one whose peer has ended its side, so that there is nothing more to read.
+    pub async fn broken(&self) {
+        match self {
+            Self::Plain(stream) => _ = stream.ready(Interest::ERROR).await,
+            Self::Tls(link) => _ = link.socket().ready(Interest::ERROR).await,
+            // Its connection knows.
+            Self::Stream(_) => pending().await,
         }
     }
 
@@ -84,6 +100,7 @@ impl Link {
         match self {
             // A socket that is already gone needs no goodbye.
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Write),
+            Self::Tls(link) => link.shut_write(),
             Self::Stream(stream) => stream.shut_write(),
         }
     }
@@ -91,7 +108,7 @@ impl Link {
     /// Whether the peer may still say something, and be heard, once our side has ended.
     pub fn lingers(&self) -> bool {
         match self {
-            Self::Plain(_) => true,
+            Self::Plain(_) | Self::Tls(_) => true,
             Self::Stream(stream) => stream.lingers(),
         }
     }
@@ -100,7 +117,35 @@ impl Link {
     pub fn cut(&self) {
         match self {
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Both),
+            Self::Tls(link) => link.cut(),
             Self::Stream(stream) => stream.cut(),
+        }
+    }
+
+    /// Whether something that counts as written has not left yet.
+    pub fn owes(&self) -> bool {
+        matches!(self, Self::Tls(link) if link.owes())
+    }
+
+    /// What happened to TLS since this was asked the last time.
+    pub fn take_tls_news(&self) -> Option<News> {
+        match self {
+            Self::Tls(link) => link.take_news(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is not yet known how a TLS handshake ends.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(link) if link.is_handshaking())
+    }
+
+    /// Whether what goes over it is encrypted.
+    pub fn is_sealed(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(link) => link.is_sealed(),
+            Self::Stream(stream) => stream.is_sealed(),
         }
     }
 }
@@ -109,6 +154,7 @@ impl Sink for Link {
     fn try_write(&mut self, bytes: &Bytes) -> Written {
         match self {
             Self::Plain(stream) => written(stream.try_write(bytes), bytes.len()),
+            Self::Tls(link) => link.try_write(bytes),
             Self::Stream(stream) => stream.try_write(bytes),
         }
     }
@@ -121,6 +167,7 @@ impl Sink for Link {
                     slices.iter().take(SLICES_MAX).map(|slice| io::IoSlice::new(slice)).collect();
                 written(stream.try_write_vectored(&slices), whole)
             }
+            Self::Tls(link) => link.try_write_vectored(slices),
             Self::Stream(stream) => {
                 let mut taken = 0;
                 for slice in slices {

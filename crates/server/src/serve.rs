@@ -21,6 +21,7 @@ use crate::deadlines::TICK_MS;
 use crate::listeners::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::shared::{Shared, directory_limits, engine_of, rules_of};
+use crate::tls::{self, Tls, TlsError, TlsNotice};
 use crate::worker::{Door, Worker, WorkerRef};
 
 /// A running server.
@@ -62,6 +63,8 @@ pub struct Addresses {
     pub http: Option<SocketAddr>,
     /// The native protocol over TCP.
     pub tcp: Option<SocketAddr>,
+    /// HTTP in the clear, which leads to TLS.
+    pub redirect: Option<SocketAddr>,
     /// STOMP over TCP.
     pub stomp: Option<SocketAddr>,
 }
@@ -82,6 +85,9 @@ pub enum ServeFault {
     /// The data directory cannot be used, or the snapshot could not be written into it.
     #[error(transparent)]
     DataDir(#[from] DataDirFault),
+    /// TLS cannot be spoken as the configuration asks.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system refused something else that is needed.
     #[error("the server cannot go on: {0}")]
     Io(#[from] io::Error),
@@ -108,7 +114,15 @@ impl Server {
         let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
         let http = open(Door::Http, config.listen.http, &starting.http)?;
         let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
-        let addresses = Addresses { http, tcp, stomp: open(Door::Stomp, config.listen.stomp, &starting.stomp)? };
+        let stomp = open(Door::Stomp, config.listen.stomp, &starting.stomp)?;
+        let addresses = Addresses { http, tcp, stomp, redirect: open(Door::Redirect, config.listen.redirect, &[])? };
+        // Before the data directory: a certificate that cannot be used must not cost the snapshot.
+        let stop = watch::channel(false).0;
+        let ips: Vec<_> = [addresses.http, addresses.tcp, addresses.stomp].into_iter().flatten().map(|address| address.ip()).collect();
+        let tls = Tls::start(&config, &ips, &stop)?;
+        if let Some(tls) = &tls {
+            tls::watch(tls, Duration::from_millis(config.tls.reload_interval.as_millis()), stop.subscribe())?;
+        }
         let data = open_data_dir(&config, &starting.cancelled)?;
         let clock = Clock::start();
         let build = |secret| engine_of(&config, secret, workers, clock);
@@ -117,14 +131,8 @@ impl Server {
             None => build(rand::random()),
         });
         let metrics = Arc::new(Metrics::new(workers));
-        let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers));
-        let server = Self {
-            addresses,
-            stop: watch::channel(false).0,
-            shared: watch::channel(shared).0,
-            threads: Mutex::default(),
-            data: Mutex::new(data),
-        };
+        let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers, tls));
+        let server = Self { addresses, stop, shared: watch::channel(shared).0, threads: Mutex::default(), data: Mutex::new(data) };
         if let Err(error) = server.start_workers(listeners) {
             // What was taken up is put down again.
             server.shutdown();
@@ -139,11 +147,23 @@ impl Server {
         self.addresses
     }
 
+    /// What a person is told about its TLS; nothing if it speaks none.
+    pub fn tls(&self) -> Option<TlsNotice> {
+        let shared = self.shared.borrow();
+        shared.tls.as_ref().map(|tls| tls.notice(&shared.config))
+    }
+
     /// Goes on under another configuration, as far as a running server can.
     pub fn reload(&self, mut config: Config) -> Reloaded {
         let running = Arc::clone(&self.shared.borrow());
         let needs_restart = config.keep_what_needs_a_restart(&running.config);
         let changed = running.config.changes(&config);
+        // Asked for by hand, the files are read even if they look as before.
+        if let Some(tls) = &running.tls
+            && let Err(error) = tls.reload(&config.tls)
+        {
+            error!("the certificates stay as they were: {error}");
+        }
         if !changed.is_empty() {
             let total_bytes_max = config.history.total_bytes_max.as_usize();
             running.engine.reconfigure(directory_limits(&config), total_bytes_max, &rules_of(&config));

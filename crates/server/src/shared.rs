@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::http::HeadLimits;
 use crate::http::guard::Guard;
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 use bongsu_core::native::NativeLimits;
 use bongsu_core::stomp::StompLimits;
 use bongsu_core::websocket::deflate::{DeflateConfig, WINDOW_BITS_MIN};
@@ -31,12 +32,22 @@ pub(crate) struct Shared {
     pub(crate) workers: usize,
     /// Where origins are listed, caches must keep the answers to different ones apart.
     pub(crate) vary_origin: Option<&'static str>,
-    http: SocketAddr,
+    /// How TLS is spoken, if it is.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// The address of `https://`, for those who come in the clear.
+    pub(crate) http: SocketAddr,
 }
 
 impl Shared {
     /// Everything that a configuration decides, for a server that listens at `http`.
-    pub(crate) fn new(config: Config, http: Option<SocketAddr>, engine: Arc<Engine>, metrics: Arc<Metrics>, workers: usize) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        http: Option<SocketAddr>,
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        workers: usize,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
         let http = http.unwrap_or(([127, 0, 0, 1], 0).into());
         Self {
             rules: ChannelRules::new(&config),
@@ -54,14 +65,24 @@ impl Shared {
             deflate: deflate(&config.websocket),
             workers,
             vary_origin: (!config.http.origins.is_empty()).then_some("Origin"),
+            tls,
             http,
             config,
         }
     }
 
+    /// The authority of `https://` for whoever knows this server by this `Host`.
+    pub(crate) fn http_address_for(&self, host: &str) -> String {
+        let name = crate::http::guard::host_name(host);
+        match self.http.port() {
+            443 => name.to_owned(),
+            port => format!("{name}:{port}"),
+        }
+    }
+
     /// The same server under another configuration.
     pub(crate) fn under(&self, config: Config) -> Self {
-        Self::new(config, Some(self.http), Arc::clone(&self.engine), Arc::clone(&self.metrics), self.workers)
+        Self::new(config, Some(self.http), Arc::clone(&self.engine), Arc::clone(&self.metrics), self.workers, self.tls.clone())
     }
 }
 

@@ -26,9 +26,11 @@ pub(super) enum Field {
     Headers,
     Base64,
     IdempotencyKey,
+    Pong,
+    EveryMs,
 }
 
-const FIELDS: [(Field, &str); 15] = [
+const FIELDS: [(Field, &str); 17] = [
     (Field::Subscribe, "subscribe"),
     (Field::Publish, "publish"),
     (Field::Unsubscribe, "unsubscribe"),
@@ -44,9 +46,11 @@ const FIELDS: [(Field, &str); 15] = [
     (Field::Headers, "headers"),
     (Field::Base64, "base64"),
     (Field::IdempotencyKey, "idempotency_key"),
+    (Field::Pong, "pong"),
+    (Field::EveryMs, "every_ms"),
 ];
 
-const COMMANDS: [Field; 4] = [Field::Subscribe, Field::Publish, Field::Unsubscribe, Field::Ping];
+const COMMANDS: [Field; 5] = [Field::Subscribe, Field::Publish, Field::Unsubscribe, Field::Ping, Field::Pong];
 
 impl Field {
     pub(super) fn name(self) -> &'static str {
@@ -59,6 +63,7 @@ impl Field {
             Self::Subscribe => &[Self::Id, Self::After, Self::Earliest, Self::Last, Self::Live],
             Self::Publish => &[Self::Id, Self::Data, Self::Type, Self::Key, Self::Headers, Self::Base64, Self::IdempotencyKey],
             Self::Unsubscribe => &[Self::Id],
+            Self::Ping => &[Self::EveryMs],
             _ => &[],
         }
     }

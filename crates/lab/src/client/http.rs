@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::fault::{ClientFault, Problem};
 use super::target::Target;
+use super::tls::Wire;
 
 /// How long a client waits, and how much it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,13 +158,20 @@ pub(crate) fn header_text<'a>(headers: &'a http::HeaderMap, name: &str) -> Optio
     headers.get(name)?.to_str().ok()
 }
 
-/// Opens a TCP connection.
-pub(crate) async fn connect(target: &Target, connect_max: Duration) -> Result<TcpStream, ClientFault> {
+/// Opens a TCP connection, and TLS above it where the address says so.
+pub(crate) async fn connect(target: &Target, connect_max: Duration) -> Result<Wire, ClientFault> {
     let fault = |why| ClientFault::Connect { address: target.authority(), why };
     let connecting = timeout(connect_max, TcpStream::connect(target.host_and_port()));
     let stream = connecting.await.map_err(|late| fault(late.into()))?.map_err(fault)?;
     stream.set_nodelay(true).map_err(fault)?;
-    Ok(stream)
+    let handshake = timeout(connect_max, Wire::open(stream, target.host_and_port().0, target.trust()));
+    match handshake.await.map_err(|late| fault(late.into()))? {
+        Ok(wire) => Ok(wire),
+        Err(why) if why.kind() == std::io::ErrorKind::InvalidData => {
+            Err(ClientFault::Tls { address: target.authority(), why: why.to_string() })
+        }
+        Err(why) => Err(fault(why)),
+    }
 }
 
 async fn collect(body: Incoming, bytes_max: usize, wait: Duration) -> Result<Bytes, ClientFault> {

@@ -12,16 +12,20 @@ mod lines;
 pub mod long_poll;
 pub mod multipart;
 pub mod native;
+mod native_socket;
 mod page;
 pub mod parts;
 pub mod poll;
 pub mod publisher;
 pub mod record;
 pub mod sse;
+pub mod stomp;
 pub mod stream;
 pub mod subject;
 pub mod subscriber;
 pub mod target;
+pub mod tcp;
+pub mod tls;
 pub mod websocket;
 
 use bongsu_core::{ChannelName, Start};
@@ -34,9 +38,10 @@ pub use self::connection::{Connection, Options, Transport};
 pub use self::event::{Bye, Event, GapNotice, Published};
 pub use self::fault::{ClientFault, Problem, Verdict};
 pub use self::http::Limits;
-pub use self::publisher::{Outgoing, Publisher};
+pub use self::publisher::{Outgoing, PublishOver, Publisher};
 pub use self::subscriber::{Notice, Subscriber};
-pub use self::target::Target;
+pub use self::target::{Scheme, Target};
+pub use self::tls::Trust;
 pub use self::websocket::WebSocket;
 
 /// A server, as a client sees it: where subscribers and publishers come from.
@@ -50,6 +55,18 @@ impl Client {
     /// A client of the server at an address such as `http://127.0.0.1:8080`. Nothing is sent yet.
     pub fn new(url: &str) -> Result<Self, ClientFault> {
         Ok(Self { target: Target::parse(url)?, options: Options::default() })
+    }
+
+    /// The same server at another address as well, such as `tcp://127.0.0.1:7070`, for the transports that need it.
+    pub fn also_at(mut self, url: &str) -> Result<Self, ClientFault> {
+        self.target = self.target.also_at(url)?;
+        Ok(self)
+    }
+
+    /// Trusting others than the authorities of the web, where it speaks TLS.
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.target = self.target.trusting(trust);
+        self
     }
 
     /// With other waits and bounds.

@@ -5,14 +5,53 @@ use std::fmt::Write as _;
 use bongsu_core::{ChannelName, Cursor, Start};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::connection::Transport;
 use super::fault::ClientFault;
+use super::tls::Trust;
 
-/// A server's address: `http://host:port`, perhaps with a path that a proxy puts before it.
+/// A server's address: `http://host:port`, perhaps with a path that a proxy puts before it, or `tcp://host:port`, `stomp://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
+    scheme: Scheme,
     host: String,
     port: u16,
     prefix: String,
+    /// The same server at other addresses, for the transports that this one is not for.
+    others: Vec<Target>,
+    /// Whom to trust, where TLS is spoken.
+    trust: Option<Trust>,
+}
+
+/// What is spoken at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP, and WebSocket above it.
+    Http,
+    /// Lines of the native protocol.
+    Tcp,
+    /// STOMP.
+    Stomp,
+}
+
+impl Scheme {
+    /// What an address without a port means.
+    const fn port(self, sealed: bool) -> u16 {
+        match self {
+            Self::Http if sealed => 443,
+            Self::Http => 80,
+            Self::Tcp => 7070,
+            Self::Stomp => 61613,
+        }
+    }
+
+    /// The address of a server on this machine with nothing configured.
+    pub const fn usual(self) -> &'static str {
+        match self {
+            Self::Http => "http://127.0.0.1:8080",
+            Self::Tcp => "tcp://127.0.0.1:7070",
+            Self::Stomp => "stomp://127.0.0.1:61613",
+        }
+    }
 }
 
 /// What a path segment cannot hold as it is (RFC 3986, `pchar`), and what some proxies take for more than it is.
@@ -39,23 +78,71 @@ const SEGMENT: &AsciiSet = &CONTROLS
 const VALUE: &AsciiSet = &SEGMENT.add(b'&').add(b'+').add(b'=').add(b'\'');
 
 impl Target {
-    /// Reads an address; `http://` and `ws://` mean the same here.
+    /// Reads an address; `http://` and `ws://` mean the same here, and so do `https://` and `wss://`.
     pub fn parse(url: &str) -> Result<Self, ClientFault> {
         let fault = |why| ClientFault::Url { url: url.to_owned(), why };
-        let rest = match url.split_once("://") {
-            Some(("http" | "ws", rest)) => rest,
-            Some(("https" | "wss", _)) => return Err(fault("TLS is not spoken yet; use http://")),
-            _ => return Err(fault("write http://host:port")),
+        let (scheme, sealed, rest) = match url.split_once("://") {
+            Some(("http" | "ws", rest)) => (Scheme::Http, false, rest),
+            Some(("https" | "wss", rest)) => (Scheme::Http, true, rest),
+            Some(("tcp", rest)) => (Scheme::Tcp, false, rest),
+            Some(("tcps" | "tcp+tls", rest)) => (Scheme::Tcp, true, rest),
+            Some(("stomp", rest)) => (Scheme::Stomp, false, rest),
+            Some(("stomps" | "stomp+tls", rest)) => (Scheme::Stomp, true, rest),
+            _ => {
+                return Err(fault("write http://host:port, tcp://host:port or stomp://host:port, over TLS https://, tcps:// or stomps://"));
+            }
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if path.contains(['?', '#']) || authority.contains(['@', '?', '#']) {
             return Err(fault("give only scheme, host, port and path"));
         }
-        let (host, port) = split_port(authority).ok_or_else(|| fault("the port is no number"))?;
+        let prefix = path.trim_end_matches('/').to_owned();
+        if scheme != Scheme::Http && !prefix.is_empty() {
+            return Err(fault("there is no path here: channels are named by themselves"));
+        }
+        let (host, port) = split_port(authority, scheme.port(sealed)).ok_or_else(|| fault("the port is no number"))?;
         if host.is_empty() {
             return Err(fault("the host is missing"));
         }
-        Ok(Self { host: host.to_owned(), port, prefix: path.trim_end_matches('/').to_owned() })
+        Ok(Self { scheme, host: host.to_owned(), port, prefix, others: Vec::new(), trust: sealed.then(Trust::web) })
+    }
+
+    /// The same server at another address as well, for transports that need one of another kind.
+    pub fn also_at(mut self, url: &str) -> Result<Self, ClientFault> {
+        self.others.push(Self::parse(url)?);
+        Ok(self)
+    }
+
+    /// Trusting others than the authorities of the web, where TLS is spoken.
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.others = self.others.into_iter().map(|other| other.trusting(trust.clone())).collect();
+        self.trust = self.trust.map(|_| trust);
+        self
+    }
+
+    /// Whom to trust; nothing where TLS is not spoken.
+    pub(crate) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    /// The address for a transport.
+    pub fn of(&self, transport: Transport) -> Result<&Self, ClientFault> {
+        let scheme = transport.scheme();
+        let mut known = std::iter::once(self).chain(&self.others);
+        known.find(|target| target.scheme == scheme).ok_or_else(|| ClientFault::WrongAddress {
+            transport,
+            address: self.authority(),
+            example: scheme.usual(),
+        })
+    }
+
+    /// The transport that an address leaves no choice about.
+    pub fn implied(&self) -> Option<Transport> {
+        match self.scheme {
+            Scheme::Tcp => Some(Transport::Tcp),
+            Scheme::Stomp => Some(Transport::Stomp),
+            Scheme::Http => self.prefix.ends_with(STOMP).then_some(Transport::StompWebSocket),
+        }
     }
 
     /// What to connect to.
@@ -65,7 +152,7 @@ impl Target {
 
     /// What the `Host` header says, and a person reads.
     pub fn authority(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == self.scheme.port(self.trust.is_some()) { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// The one address of a channel.
@@ -85,6 +172,11 @@ impl Target {
             let _infallible = write!(path, "{mark}channel={}", utf8_percent_encode(channel.as_str(), VALUE));
         }
         path
+    }
+
+    /// The address of STOMP over WebSocket, which may be given with the server's or not.
+    pub fn stomp_path(&self) -> String {
+        format!("{}{STOMP}", self.prefix.strip_suffix(STOMP).unwrap_or(&self.prefix))
     }
 
     /// The address that takes a batch of publications.
@@ -112,11 +204,14 @@ pub(crate) fn add_start(path: &mut String, start: &Start) {
     }
 }
 
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+/// Where STOMP over WebSocket is.
+const STOMP: &str = "/stomp";
+
+fn split_port(authority: &str, usual: u16) -> Option<(&str, u16)> {
     // A colon inside the brackets belongs to an IPv6 address.
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => Some((host, port.parse().ok()?)),
-        _ => Some((authority, 80)),
+        _ => Some((authority, usual)),
     }
 }
 
@@ -131,9 +226,31 @@ mod tests {
         let target = Target::parse("ws://[::1]/live/").expect("an address");
         assert_eq!((target.host_and_port(), target.authority().as_str()), (("::1", 80), "[::1]"));
         assert_eq!(target.publish_path(), "/live/publish");
-        for url in ["127.0.0.1:8080", "https://a", "http://", "http://a:x", "http://a/?b", "ftp://a", "http://u@a"] {
+        let target = Target::parse("wss://chat.example").expect("an address");
+        assert_eq!((target.host_and_port(), target.authority().as_str()), (("chat.example", 443), "chat.example"));
+        assert!(target.trust().is_some() && Target::parse("tcps://a").expect("an address").trust().is_some());
+        for url in ["127.0.0.1:8080", "http://", "http://a:x", "http://a/?b", "ftp://a", "http://u@a", "tcp://a/b"] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn each_transport_has_its_own_address() {
+        let target = Target::parse("http://a:1/x").and_then(|target| target.also_at("tcp://a")).expect("addresses");
+        assert_eq!(target.of(Transport::Sse).expect("HTTP").host_and_port(), ("a", 1));
+        assert_eq!(target.of(Transport::Tcp).expect("TCP").host_and_port(), ("a", 7070));
+        let fault = target.of(Transport::Stomp).expect_err("not told").to_string();
+        assert!(fault.contains("stomp://127.0.0.1:61613"), "{fault}");
+        for (url, implied) in [
+            ("http://a", None),
+            ("tcp://a", Some(Transport::Tcp)),
+            ("stomp://a", Some(Transport::Stomp)),
+            ("ws://a/x/stomp", Some(Transport::StompWebSocket)),
+        ] {
+            assert_eq!(Target::parse(url).expect(url).implied(), implied, "{url}");
+        }
+        assert_eq!(Target::parse("ws://a/x/stomp/").expect("an address").stomp_path(), "/x/stomp");
+        assert_eq!(target.stomp_path(), "/x/stomp");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod opening;
 mod plan;
 mod process;
 mod report;
+mod socket;
 mod subscriber;
 mod tally;
 mod transport;

@@ -1,6 +1,7 @@
 //! What a run is to do: how many connections, which publications, for how long, and against which server in which words.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,9 @@ pub enum Over {
 pub struct Target {
     /// Its address.
     pub address: SocketAddr,
+    /// The file of the certificate to trust, if TLS is spoken there, with a server called `localhost`.
+    #[serde(default)]
+    pub tls_ca: Option<PathBuf>,
     /// How subscribers receive.
     pub transport: Transport,
     /// What a subscriber asks for.
@@ -172,6 +176,7 @@ impl Target {
         let native = transport == Transport::Native;
         Self {
             address,
+            tls_ca: None,
             transport,
             subscribe_path: if polls { "/channels/{channel}?live" } else { "/channels/{channel}" }.into(),
             subscribe_opening: native.then(|| r#"{"subscribe":"{channel}","id":{n}}"#.to_owned()).into_iter().collect(),

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use memchr::memmem;
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::decode::{Decoder, PeerFault, Record};
@@ -13,13 +12,14 @@ use super::dial::dial;
 use super::inflate::Inflated;
 use super::opening::{Next, Opening, post};
 use super::plan::{Over, Plan, Target};
+use super::socket::Socket;
 use super::transport::{Framing, Transport};
 use super::wire;
 
 /// A connection and what is known of its subscriptions.
 #[derive(Debug)]
 pub(super) struct Peer {
-    stream: TcpStream,
+    stream: Socket,
     decoder: Decoder,
     outgoing: Vec<u8>,
     /// Sent as soon as the response's head is there.
@@ -88,7 +88,7 @@ impl Peer {
         }
         if index < plan.slow_subscribers {
             // What the kernel would hold for it would hide for minutes that it is slow.
-            socket2::SockRef::from(&peer.stream).set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
+            socket2::SockRef::from(peer.stream.tcp()).set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
         }
         let lanes = |channel: usize| (channel..plan.lanes()).step_by(plan.channels);
         peer.subscriptions = channels.into_iter().flat_map(lanes).map(|lane| (lane as u64, lane as u64)).collect();
@@ -118,7 +118,7 @@ impl Peer {
         socket.set_tcp_nodelay(true)?;
         registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
-            stream,
+            stream: Socket::new(stream, target.tls_ca.as_deref())?,
             decoder,
             outgoing: opening.request,
             opening: opening.then,
@@ -186,6 +186,8 @@ impl Peer {
                 }
             }
         }
+        // What is encrypted already may have waited for room.
+        self.closed |= self.stream.flush().is_err();
         self.bytes_written += sent as u64;
         self.outgoing.drain(..sent);
     }

@@ -9,6 +9,9 @@ impl Config {
         check_range("workers", &self.workers, 0..=1_024, &mut |key, value, allowed| report(key.to_owned(), value, allowed));
         let mut within = |section: &str, key: &str, value, allowed| report(format!("{section}.{key}"), value, allowed);
         self.listen.check_ranges(&mut |key, value, allowed| within("listen", key, value, allowed));
+        self.tls.check_ranges(&mut |key, value, allowed| within("tls", key, value, allowed));
+        self.acme.check_ranges(&mut |key, value, allowed| within("acme", key, value, allowed));
+        self.check_tls(&mut |key, value, allowed| within("tls", key, value, allowed));
         self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
         self.http2.check_ranges(&mut |key, value, allowed| within("http2", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
@@ -56,6 +59,7 @@ impl Config {
         if [self.listen.http, self.listen.tcp, self.listen.stomp].iter().all(|listener| *listener == Listener::Off) {
             faults.push(Fault::NobodyListens);
         }
+        faults.extend(self.check_tls_together());
         faults
     }
 }

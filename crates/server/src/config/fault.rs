@@ -73,6 +73,20 @@ pub enum Fault {
     /// Every listener is off.
     #[error("every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080")]
     NobodyListens,
+    /// A file is not named that another key makes necessary.
+    #[error("{missing} = \"\" cannot be, since {because}; name the file")]
+    NeedsFile {
+        /// The key without a file.
+        missing: &'static str,
+        /// Why it needs one.
+        because: &'static str,
+    },
+    /// ACME is to look at port 80, where nobody listens.
+    #[error("acme.challenge = \"http-01\" needs somebody who answers; set listen.redirect to an address that port 80 leads to")]
+    NobodyAnswersAcme,
+    /// There is a listener that leads to TLS, and no TLS.
+    #[error("listen.redirect leads to https://, which is not spoken; set tls.cert and tls.key, tls.self_signed or acme.domains")]
+    NobodyIsLedTo,
 }
 
 impl std::fmt::Display for ConfigFault {

@@ -13,6 +13,7 @@ mod reload;
 mod schema;
 mod section;
 mod size;
+mod tls;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use listen::{Listener, ListenerFault};
 pub use load::{Flag, Loaded, Origin, Setting, SourceFile, Sources};
 pub use reload::Change;
 pub use size::{Size, SizeFault};
+pub use tls::{Acme, AcmeChallenge, CertificateFiles, ClientAuth, Tls as TlsSection, TlsVersion};
 
 use section::section;
 
@@ -36,6 +38,10 @@ pub struct Config {
     pub data_dir: String,
     /// Who listens, and where.
     pub listen: Listen,
+    /// Encryption, on every stream listener.
+    pub tls: TlsSection,
+    /// Certificates by ACME.
+    pub acme: Acme,
     /// Bounds on HTTP.
     pub http: Http,
     /// Bounds on HTTP/2.
@@ -73,6 +79,8 @@ section! {
         http: Listener = Listener::At(([127, 0, 0, 1], 8080).into());
         /// The native protocol over TCP, a JSON object a line.
         tcp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
+        /// HTTP in the clear beside TLS, which leads to TLS and answers ACME.
+        redirect: Listener = Listener::Off;
         /// STOMP over TCP.
         stomp: Listener = Listener::IfFree(([127, 0, 0, 1], 61613).into());
         /// Whether another server may listen at the same addresses at the same time.
@@ -177,6 +185,10 @@ section! {
         line_bytes_max: Size = Size::mib(2), in Size::bytes(64)..=Size::gib(1);
         /// How long a connection may be silent before the system probes whether its peer is there.
         keepalive: Period = Period::secs(25), in Period::secs(1)..=Period::days(1);
+        /// The shortest interval at which a client may ask to be pinged.
+        ping_every_min: Period = Period::secs(1), in Period::millis(10)..=Period::days(1);
+        /// How long the answer to a ping may take.
+        ping_timeout: Period = Period::secs(20), in Period::millis(10)..=Period::days(1);
         /// Channels that one connection may subscribe to.
         subscriptions_max: usize = 1_000, in 1..=1_000_000;
     }

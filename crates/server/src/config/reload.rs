@@ -34,6 +34,13 @@ impl Config {
         self.workers = running.workers;
         self.data_dir.clone_from(&running.data_dir);
         self.listen = running.listen.clone();
+        self.acme = running.acme.clone();
+        if self.wants_tls() != running.wants_tls() {
+            self.tls = running.tls.clone();
+        }
+        self.tls.self_signed = running.tls.self_signed;
+        self.tls.reload_interval = running.tls.reload_interval;
+        self.tls.state_dir.clone_from(&running.tls.state_dir);
         self.log.format = running.log.format;
         self.changes(&asked)
     }

@@ -52,7 +52,8 @@ impl Guard {
         Err(Problem::new(403, "foreign-origin", detail))
     }
 
-    fn knows_host(&self, host: &str) -> bool {
+    /// Whether a `Host` is one of this server's names.
+    pub fn knows_host(&self, host: &str) -> bool {
         let name = host_name(host);
         if self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(name) || listed.eq_ignore_ascii_case(host)) {
             return true;
@@ -86,7 +87,7 @@ fn is_visit(request: &Request) -> bool {
 }
 
 /// The name of an authority, without its port.
-fn host_name(host: &str) -> &str {
+pub(crate) fn host_name(host: &str) -> &str {
     if host.starts_with('[') {
         return host.find(']').map_or(host, |end| &host[..=end]);
     }

@@ -14,7 +14,6 @@ use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
@@ -27,6 +26,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
 use crate::worker::{Worker, WorkerRef};
 
+pub(crate) use rewound::Socket;
 pub use stream::Stream;
 
 /// The HTTP/2 connections of a worker.
@@ -43,11 +43,13 @@ pub(crate) struct Peer {
     leave: Notify,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// Whether its connection is encrypted.
+    is_sealed: bool,
 }
 
 impl Peer {
-    fn new() -> Self {
-        Self { leave: Notify::new(), streams: Cell::new(0), idle_since: Cell::new(Instant::now()) }
+    fn new(is_sealed: bool) -> Self {
+        Self { leave: Notify::new(), streams: Cell::new(0), idle_since: Cell::new(Instant::now()), is_sealed }
     }
 
     fn begun(&self) {
@@ -79,16 +81,16 @@ impl Peers {
 
 impl Worker {
     /// Goes on with a socket as HTTP/2. It counts as a connection from its accept to its end, and each of its streams as another.
-    pub(crate) fn take_up_http2(&mut self, worker: WorkerRef, stream: TcpStream, first: Bytes) {
+    pub(crate) fn take_up_http2(&mut self, worker: WorkerRef, socket: Socket, first: Bytes) {
         let id = self.http2.next;
         self.http2.next += 1;
-        let peer = Rc::new(Peer::new());
+        let peer = Rc::new(Peer::new(matches!(socket, Socket::Tls(_))));
         if self.leaving.is_some() {
             peer.leave.notify_one();
         }
         let serving = Rc::clone(&peer);
         let task = spawn_local(async move {
-            let reason = connection::serve(&worker, rewound::Rewound::new(first, stream), &serving).await;
+            let reason = connection::serve(&worker, rewound::Rewound::new(first, socket), &serving).await;
             worker.borrow_mut().end_http2(id, reason);
         });
         self.http2.peers.insert(id, (peer, task.abort_handle()));

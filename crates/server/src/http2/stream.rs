@@ -60,6 +60,11 @@ impl Stream {
         }
     }
 
+    /// Whether what goes over it is encrypted.
+    pub fn is_sealed(&self) -> bool {
+        self.peer.is_sealed
+    }
+
     /// Sends the head of an answer and returns its body, which is to be written next and ends the stream.
     pub fn answer(&self, response: Response, head_only: bool) -> Bytes {
         let (head, body) = response.into_http2(head_only);

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::labels::{CloseReason, Label, Route, StatusClass, TransportKind};
+use super::labels::{CloseReason, Label, Route, StatusClass, TlsHandshake, TransportKind};
 use super::{Cells, PerLabel, WorkerCells};
 
 impl Collector for Cells {
@@ -19,6 +19,8 @@ impl Collector for Cells {
         self.encode_connections(&mut families)?;
         self.encode_traffic(&mut families)?;
         self.encode_compression(&mut families)?;
+        let help = "TLS handshakes";
+        self.counters(&mut families, "tls_handshakes", help, "result", |worker| &worker.tls_handshakes, TlsHandshake::ALL)?;
         self.encode_requests(&mut families)?;
         self.encode_faults(&mut families)?;
         self.encode_held(&mut families)
@@ -35,7 +37,15 @@ impl Cells {
         let help = "Connections opened, or turned into this transport";
         self.counters(families, "connections_opened", help, "transport", |worker| &worker.opened, TransportKind::ALL)?;
         let help = "Connections that ended, by reason";
-        self.counters(families, "closes", help, "reason", |worker| &worker.closes, CloseReason::ALL)
+        self.counters(families, "closes", help, "reason", |worker| &worker.closes, CloseReason::ALL)?;
+        let help = "Times that a connection was not read from for a while, because no more could be taken from its client";
+        self.counters(families, "reading_pauses", help, "transport", |worker| &worker.paused, TransportKind::ALL)?;
+        let help = "Connections that are not read from at the moment, because no more can be taken from their clients";
+        let mut family = families.begin("reading_paused", help, None, MetricType::Gauge)?;
+        for &transport in TransportKind::ALL {
+            gauge(&mut family, &[("transport", transport.word())], signed(self.reading_paused(transport)))?;
+        }
+        Ok(())
     }
 
     fn encode_traffic(&self, families: &mut Families<'_>) -> Result<(), Error> {

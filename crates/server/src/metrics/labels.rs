@@ -105,6 +105,18 @@ label! {
 }
 
 label! {
+    /// How a TLS handshake ended.
+    TlsHandshake {
+        /// Well, from the beginning.
+        Full = "full",
+        /// Well, going on from an earlier one.
+        Resumed = "resumed",
+        /// Not.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// What a request was for.
     Route {
         /// Publishing one publication.
@@ -189,6 +201,7 @@ mod tests {
     fn every_value_stands_at_its_index() {
         check_indexes::<TransportKind>();
         check_indexes::<CloseReason>();
+        check_indexes::<TlsHandshake>();
         check_indexes::<Route>();
         check_indexes::<StatusClass>();
         check_indexes::<GapReason>();

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bongsu_core::GapReason;
 use prometheus_client::registry::Registry;
 
-pub use labels::{CloseReason, Route, StatusClass, TransportKind};
+pub use labels::{CloseReason, Route, StatusClass, TlsHandshake, TransportKind};
 
 use labels::Label;
 
@@ -60,12 +60,15 @@ struct WorkerCells {
     compressed_messages: Cell,
     compressed_bytes_before: Cell,
     compressed_bytes_after: Cell,
+    tls_handshakes: PerLabel<{ TlsHandshake::COUNT }>,
     closes: PerLabel<{ CloseReason::COUNT }>,
     gaps: PerLabel<{ <GapReason as Label>::COUNT }>,
     requests: [PerLabel<{ StatusClass::COUNT }>; Route::COUNT],
     tape_bytes: Cell,
     outbox_bytes: Cell,
     subscriptions: Cell,
+    paused: PerLabel<{ TransportKind::COUNT }>,
+    unpaused: PerLabel<{ TransportKind::COUNT }>,
     // Faults are rare and their names many; the lock is this worker's own, but for the moment of a scrape.
     faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -165,6 +168,11 @@ impl WorkerMetrics {
         self.cells().compressed_bytes_after.add(bytes_after);
     }
 
+    /// A TLS handshake has ended.
+    pub fn tls_handshake(&self, how: TlsHandshake) {
+        self.cells().tls_handshakes.add(how, 1);
+    }
+
     /// A subscriber was told a gap.
     pub fn gap(&self, reason: GapReason) {
         self.cells().gaps.add(reason, 1);
@@ -194,6 +202,16 @@ impl WorkerMetrics {
     /// So many subscriptions have begun on this worker, or ended.
     pub fn subscriptions_changed(&self, by: i64) {
         self.cells().subscriptions.change(by);
+    }
+
+    /// A connection is not read from for now: its client does not take the answers to what it sends, or sends more than can be taken.
+    pub fn reading_paused(&self, transport: TransportKind) {
+        self.cells().paused.add(transport, 1);
+    }
+
+    /// A connection whose reading was paused is read from again, or has ended.
+    pub fn reading_resumed(&self, transport: TransportKind) {
+        self.cells().unpaused.add(transport, 1);
     }
 
     #[inline]
@@ -262,6 +280,11 @@ impl Cells {
         // What ended is read first, and 0 is the least, since both go on changing while they are read.
         let ended = self.sum(|worker| worker.ended.get(transport));
         self.sum(|worker| worker.opened.get(transport)).saturating_sub(ended)
+    }
+
+    fn reading_paused(&self, transport: TransportKind) -> u64 {
+        let resumed = self.sum(|worker| worker.unpaused.get(transport));
+        self.sum(|worker| worker.paused.get(transport)).saturating_sub(resumed)
     }
 }
 

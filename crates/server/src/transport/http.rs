@@ -70,6 +70,10 @@ impl Worker {
         if self.hub.sink(key).is_some_and(|connection| connection.fresh) {
             match whose(input) {
                 Whose::Http1 => (),
+                Whose::Http2 if self.hub.sink(key).is_some_and(|connection| connection.elsewhere) => {
+                    self.refuse_clear_http2(key);
+                    return false;
+                }
                 Whose::Http2 => {
                     self.set_phase(key, Phase::Handover);
                     return false;
@@ -144,7 +148,7 @@ impl Worker {
     }
 
     /// Answers a request and closes the connection.
-    fn answer_last(&mut self, key: SubscriberKey, exchange: &Exchange, response: Response, reason: CloseReason) {
+    pub(super) fn answer_last(&mut self, key: SubscriberKey, exchange: &Exchange, response: Response, reason: CloseReason) {
         self.metrics.request(exchange.route, response.status);
         let response = with_origin(response, exchange, &self.shared.vary_origin);
         let bytes = self.whole(key, response, exchange.head_only, false);
@@ -155,6 +159,7 @@ impl Worker {
 
     /// An answer in the bytes of its connection. On an HTTP/2 stream the head leaves here, in a frame of its own.
     pub(crate) fn whole(&mut self, key: SubscriberKey, response: Response, head_only: bool, keep_alive: bool) -> Bytes {
+        let response = self.with_hsts(key, response);
         match self.hub.sink(key).map(|connection| &connection.link) {
             Some(Link::Stream(stream)) => stream.answer(response, head_only),
             _ => response.into_bytes(head_only, keep_alive),
@@ -163,6 +168,7 @@ impl Worker {
 
     /// The beginning of an answer whose body comes as it happens, as far as it leaves with the first bytes of it.
     pub(crate) fn begin(&mut self, key: SubscriberKey, response: Response) -> BytesMut {
+        let response = self.with_hsts(key, response);
         match self.hub.sink(key).map(|connection| &connection.link) {
             Some(Link::Stream(stream)) => {
                 stream.begin(response);
@@ -181,6 +187,18 @@ impl Worker {
         }
         let problem = Problem::new(503, "going-away", why.goodbye().reason).with("retry-after", self.reconnect_ms().div_ceil(1000));
         self.whole(key, problem.into_response(), false, false)
+    }
+
+    /// Tells browsers to come by TLS only, where they did (RFC 6797, 7.2: only there).
+    fn with_hsts(&mut self, key: SubscriberKey, response: Response) -> Response {
+        let Some(tls) = &self.shared.tls else { return response };
+        if !self.hub.sink(key).is_some_and(|connection| connection.link.is_sealed()) {
+            return response;
+        }
+        match tls.hsts_seconds() {
+            Some(seconds) => response.header("strict-transport-security", &format!("max-age={seconds}")),
+            None => response,
+        }
     }
 
     fn await_rest_of_head(&mut self, key: SubscriberKey) -> bool {
@@ -227,6 +245,10 @@ impl Worker {
         if let Some(connection) = self.hub.sink(key) {
             connection.in_head = false;
             connection.fresh = false;
+            if connection.elsewhere {
+                self.lead_elsewhere(key, &request);
+                return false;
+            }
         }
         let plan = match self.plan(&request) {
             Ok(plan) => plan,
@@ -344,6 +366,11 @@ impl Worker {
 }
 
 impl Exchange {
+    /// For the only answer that a connection gets.
+    pub(super) fn last(request: &Request) -> Self {
+        Self { head_only: request.method() == Method::Head, version: request.version, ..Self::unread() }
+    }
+
     /// For an answer to a request that could not be understood.
     fn unread() -> Self {
         Self { route: Route::Other, head_only: false, keep_alive: false, version: Version::Http11, coding: Coding::Identity, origin: None }

@@ -300,6 +300,8 @@ impl Worker {
             Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, encoding, &channel, &start, id.as_ref(), replies),
             Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, encoding, &channel, id.as_ref(), replies),
             Ok(Command::Ping(value)) => self.say(encoding, replies, |out| native::write_pong(&value, out)),
+            Ok(Command::Heartbeat { ping, every_ms }) => self.agree_on_pings(key, encoding, &ping, every_ms, replies),
+            Ok(Command::Pong) => (),
             Err(fault) => {
                 self.metrics.fault(fault.kind.code());
                 self.say(encoding, replies, |out| native::write_fault(&fault, out));
@@ -389,7 +391,7 @@ impl Worker {
     }
 
     /// Writes an answer as its transport frames it: a message, or a line.
-    fn say(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    pub(crate) fn say(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
         self.hub.encoder().frame(encoding, out, |out| {
             write(out);
             out.extend_from_slice(b"\n");

@@ -4,6 +4,7 @@
 mod leaving;
 mod reading;
 mod time;
+mod tls;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -31,6 +32,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
 use crate::shared::Shared;
 use crate::tally::Tallies;
+use crate::tls::TlsLink;
 use leaving::Leaving;
 
 /// A worker, shared by the tasks of its thread.
@@ -45,7 +47,7 @@ pub(crate) struct Worker {
     pub(crate) leaving: Option<Leaving>,
     pub(crate) http2: Peers,
     index: usize,
-    me: Weak<RefCell<Worker>>,
+    pub(crate) me: Weak<RefCell<Worker>>,
     deadlines: Deadlines,
     due: Vec<Entry>,
     announced: Vec<Announcement>,
@@ -66,6 +68,8 @@ pub(crate) enum Door {
     Http,
     /// Lines of the native protocol.
     Tcp,
+    /// HTTP in the clear beside TLS: all that it does is lead there.
+    Redirect,
     /// STOMP.
     Stomp,
 }
@@ -77,13 +81,14 @@ impl Door {
             Self::Http => "http",
             Self::Tcp => "tcp",
             Self::Stomp => "stomp",
+            Self::Redirect => "redirect",
         }
     }
 
     /// What a connection that comes in here is, to begin with.
     const fn kind(self) -> TransportKind {
         match self {
-            Self::Http => TransportKind::Http,
+            Self::Http | Self::Redirect => TransportKind::Http,
             Self::Tcp => TransportKind::Tcp,
             Self::Stomp => TransportKind::Stomp,
         }
@@ -92,7 +97,7 @@ impl Door {
     /// What one connection too many is told.
     fn overloaded(self) -> Bytes {
         match self {
-            Self::Http => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
+            Self::Http | Self::Redirect => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
                 .with("retry-after", 5)
                 .into_response()
                 .into_bytes(false, false),
@@ -175,9 +180,12 @@ impl Worker {
     /// Takes up a connection that was accepted.
     pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
         let config = &self.shared.config;
+        let tls = self.shared.tls.as_ref().and_then(|tls| tls.of_door(door));
         if self.is_full() {
-            // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(&door.overloaded());
+            // One try: who is not ready to read a refusal, or not before a handshake, is closed without it.
+            if tls.is_none() {
+                _ = stream.try_write(&door.overloaded());
+            }
             self.metrics.fault("too-many-connections");
             return;
         }
@@ -186,25 +194,32 @@ impl Worker {
         if config.delivery.send_buffer_bytes.get() > 0 {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
-        let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
-        let link = Link::Plain(Rc::new(stream));
         // A request that is late is waited for; in the other protocols silence may be long.
         let keepalive = match door {
-            Door::Http => None,
+            Door::Http | Door::Redirect => None,
             Door::Tcp => Some(config.tcp.keepalive),
             Door::Stomp => Some(config.stomp.keepalive),
         };
         if let Some(period) = keepalive.map(Period::get) {
             let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
-            if let Link::Plain(stream) = &link {
-                _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
-            }
+            _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&probes);
         }
+        let handshake_timeout_ms = tls.is_some().then_some(config.tls.handshake_timeout.as_millis());
+        let link = match tls {
+            Some(tls) => Link::Tls(TlsLink::new(stream, tls)),
+            None => Link::Plain(Rc::new(stream)),
+        };
         let (key, _) = self.add(link, door.kind());
         match door {
-            Door::Http => self.arm(key, due_ms),
+            Door::Http => (),
             Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
             Door::Stomp => self.open_stomp(key),
+            Door::Redirect => self.send_elsewhere(key),
+        }
+        match handshake_timeout_ms {
+            Some(timeout_ms) => self.arm(key, self.now_ms() + timeout_ms),
+            None if matches!(door, Door::Http | Door::Redirect) => self.await_first(key),
+            None => (),
         }
         self.read_on(key);
     }
@@ -256,6 +271,7 @@ impl Worker {
     fn on_drained(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
+            Phase::Closing(_) if connection.link.owes() => self.write_on(key),
             Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
             Phase::Closing(reason) => {
                 connection.link.shut_write();
@@ -265,6 +281,7 @@ impl Worker {
                     false => self.close(key, reason),
                 }
             }
+            Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
             _ if connection.reader.is_none() => self.resume(key),
             _ => (),
         }
@@ -359,6 +376,9 @@ impl Worker {
         self.stop_waiting(key);
         let Some(connection) = self.hub.remove(key) else { return };
         connection.link.cut();
+        if let Some(kind) = connection.paused {
+            self.metrics.reading_resumed(kind);
+        }
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);
         }

@@ -8,8 +8,10 @@ use tokio::task::spawn_local;
 
 use super::{Worker, WorkerRef};
 use crate::connection::Phase;
+use crate::http2::Socket;
 use crate::link::{Link, Read};
 use crate::metrics::CloseReason;
+use crate::tls::TlsStream;
 use crate::transport::stomp::StompPhase;
 
 /// What a reader does next.
@@ -32,6 +34,9 @@ impl Worker {
         if connection.reader.is_some() || connection.half_closed {
             return;
         }
+        if let Some(kind) = connection.paused.take() {
+            self.metrics.reading_resumed(kind);
+        }
         let (link, generation) = (connection.link.clone(), connection.generation);
         let Some(worker) = self.me.upgrade() else { return };
         let reader = spawn_local(read(worker, link, key, generation)).abort_handle();
@@ -52,11 +57,18 @@ impl Worker {
             let mut input = if own { std::mem::take(&mut connection.unread) } else { std::mem::take(&mut buffer) };
             input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
             let read = connection.link.try_read(&mut input);
+            let news = connection.link.take_tls_news();
+            if let Some(news) = news {
+                self.on_tls(key, news);
+            }
             match read {
                 Read::Some | Read::Last => self.on_input(key, &mut input),
                 Read::Nothing => (),
                 Read::End => self.on_stream_end(key, &mut input),
-                Read::Closed => self.on_end(key),
+                Read::Closed => {
+                    self.on_unended_line(key, &mut input);
+                    self.on_end(key);
+                }
                 Read::Broken => self.close(key, CloseReason::Vanished),
             }
             if let Some(first) = self.hand_over(key, generation, &mut input) {
@@ -77,9 +89,7 @@ impl Worker {
                 Read::Closed | Read::Broken => return Reading::Off,
             }
             if self.is_stalled(key) {
-                if let Some(connection) = self.hub.sink(key) {
-                    connection.reader = None;
-                }
+                self.pause_reading(key);
                 return Reading::Off;
             }
             if read == Read::Last {
@@ -87,6 +97,15 @@ impl Worker {
             }
         }
         Reading::Yield
+    }
+
+    /// Ends the reading until there is room again, and says so in the metrics.
+    fn pause_reading(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        connection.reader = None;
+        if connection.paused.replace(connection.kind).is_none() {
+            self.metrics.reading_paused(connection.kind);
+        }
     }
 
     /// Gives up a connection whose first bytes are of another protocol, and returns them. It ends when its new owner says so.
@@ -193,10 +212,14 @@ async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32
             Reading::Yield => tokio::task::yield_now().await,
             Reading::Off => return,
             Reading::Handover(first) => {
-                let Link::Plain(stream) = link else { return };
-                if let Some(stream) = Rc::into_inner(stream) {
+                let socket = match link {
+                    Link::Plain(stream) => Rc::into_inner(stream).map(Socket::Plain),
+                    Link::Tls(link) => Some(Socket::Tls(TlsStream::new(link))),
+                    Link::Stream(_) => None,
+                };
+                if let Some(socket) = socket {
                     let again = WorkerRef::clone(&worker);
-                    worker.borrow_mut().take_up_http2(again, stream, first);
+                    worker.borrow_mut().take_up_http2(again, socket, first);
                 }
                 return;
             }

@@ -50,13 +50,15 @@ impl Worker {
 
     fn on_due(&mut self, key: SubscriberKey, now_ms: u64) {
         let Some(connection) = self.hub.sink(key) else { return };
+        if connection.link.is_handshaking() {
+            return self.on_handshake_due(key);
+        }
         match &connection.phase {
             Phase::Head | Phase::Body(_) => self.on_request_due(key),
             Phase::Waiting(_) => self.on_wait_over(key),
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
-            // The system probes whether the peer is there.
-            Phase::Lines(_) => (),
+            Phase::Lines(_) => self.on_lines_due(key, now_ms),
             Phase::Stomp(_) => self.on_stomp_due(key, now_ms),
             Phase::Handover => (),
             Phase::Closing(reason) => {
