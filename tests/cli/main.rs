@@ -4,3 +4,4 @@ mod clients;
 mod command;
 mod proxy;
 mod serve;
+mod transports;
