@@ -33,7 +33,7 @@ enum Command {
     Serve(serve::Serve),
     Publish(publish::Args),
     Subscribe(subscribe::Args),
-    Bench(bench::Bench),
+    Bench(Box<bench::Bench>),
     Config(config::ConfigCommand),
     Completions(manual::Completions),
     Man(manual::Man),

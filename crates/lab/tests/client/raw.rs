@@ -71,10 +71,8 @@ async fn lines_are_resumed_after_a_cut_and_a_gap_is_told() {
 
 #[tokio::test]
 async fn a_hole_and_a_refusal_over_lines_are_faults() {
-    const HOLE: Turns = &[(
-        "subscribe",
-        "{\"id\":1,\"channel\":\"a\",\"cursor\":\"e-1\"}\n{\"channel\":\"a\",\"position\":\"e-3\",\"data\":\"three\"}\n",
-    )];
+    const HOLE: Turns =
+        &[("subscribe", "{\"id\":1,\"channel\":\"a\",\"cursor\":\"e-1\"}\n{\"channel\":\"a\",\"position\":\"e-3\",\"data\":\"three\"}\n")];
     check("tcp://", Transport::Tcp, Start::Live, &[HOLE], "over tcp | a from e-1 | HOLE").await;
     const REFUSED: Turns = &[("subscribe", "{\"id\":1,\"error\":{\"code\":\"reserved-channel\",\"message\":\"no\"}}\n")];
     check("tcp://", Transport::Tcp, Start::Live, &[REFUSED], "TOLD").await;
@@ -111,10 +109,8 @@ async fn frames_are_resumed_after_a_cut_and_a_gap_is_told() {
 
 #[tokio::test]
 async fn what_a_stomp_server_refuses_or_breaks_is_a_fault() {
-    const REFUSED: Turns = &[
-        ("CONNECT", "CONNECTED\nversion:1.2\n\n\0"),
-        ("SUBSCRIBE", "ERROR\ncode:invalid-destination\nmessage:no\n\n\0"),
-    ];
+    const REFUSED: Turns =
+        &[("CONNECT", "CONNECTED\nversion:1.2\n\n\0"), ("SUBSCRIBE", "ERROR\ncode:invalid-destination\nmessage:no\n\n\0")];
     check("stomp://", Transport::Stomp, Start::Live, &[REFUSED], "TOLD").await;
     const TWICE: Turns = &[
         ("CONNECT", "CONNECTED\nversion:1.2\n\n\0"),
