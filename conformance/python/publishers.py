@@ -1,17 +1,18 @@
-"""Publishers that run beside the test, each in a thread of its own: two over HTTP, one native, one of plain frames."""
+"""Publishers that run beside the test, each in a thread of its own: over HTTP, native, of plain frames, and over STOMP."""
 
 import json
 import socket
 import threading
 
-import stomp
+import stomp as stomp_package
 from websockets.exceptions import ConnectionClosed
 
 from harness import PATIENCE
 from http_client import publish_many
+from raw_stomp import Stomp
 from subscribers import open_websocket
 
-# How many publications of a native publisher are on their way without an answer.
+# How many publications of a native or STOMP publisher are on their way without an answer.
 NATIVE_WINDOW = 64
 
 
@@ -51,6 +52,16 @@ def plain(server, channel, payloads):
     connection.close()
 
 
+def stomp(server, channel, payloads):
+    with Stomp(server, over="websocket") as publisher:
+        for sent, payload in enumerate(payloads):
+            publisher.say("SEND", payload, destination=f"/topic/{channel}", receipt=sent)
+            if sent >= NATIVE_WINDOW:
+                assert publisher.hear().command == "RECEIPT"
+        for _ in range(min(NATIVE_WINDOW, len(payloads))):
+            assert publisher.hear().command == "RECEIPT"
+
+
 def tcp(server, channel, payloads):
     host, port = server.tcp.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection, connection.makefile("rb") as lines:
@@ -66,9 +77,9 @@ def tcp(server, channel, payloads):
 def stomp_py(server, channel, payloads):
     """Each SEND is on its way without an answer; the receipt of the last says that all before it are in."""
     host, port = server.stomp.rsplit(":", 1)
-    connection = stomp.StompConnection12([(host, int(port))], heartbeats=(0, 0))
+    connection = stomp_package.StompConnection12([(host, int(port))], heartbeats=(0, 0))
     done, told = threading.Event(), []
-    listener = stomp.ConnectionListener()
+    listener = stomp_package.ConnectionListener()
     listener.on_receipt = lambda frame: done.set()
     listener.on_error = lambda frame: (told.append(frame.headers), done.set())
     connection.set_listener("", listener)
@@ -81,11 +92,14 @@ def stomp_py(server, channel, payloads):
 
 
 class Publishers:
-    """Four publishers of so many each, over three transports unless others are named. Leaving the block waits for them and raises what they raised."""
+    """Four publishers of so many each, over four transports, these or others.
+
+    Leaving the block waits for them and raises what they raised.
+    """
 
     def __init__(self, server, channel, each, kinds=None):
         self.faults = []
-        kinds = kinds or {"http-1": http, "http-2": http, "native": native, "plain": plain}
+        kinds = kinds or {"http": http, "native": native, "plain": plain, "stomp": stomp}
         self.payloads = {name: [f"{name} {n}" for n in range(each)] for name in kinds}
         self.threads = [
             threading.Thread(target=self.run, args=(kind, server, channel, self.payloads[name]), name=name) for name, kind in kinds.items()]
