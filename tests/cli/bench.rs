@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command::{Serving, folder, run};
+use crate::command::{PATIENCE, Running, Serving, bongsu, folder, run};
 
 /// A run that is over at once.
 const TINY: [&str; 6] = ["--subscribers", "10", "--duration", "100ms", "--warm-up", "20ms"];
@@ -72,6 +72,41 @@ fn idle_connections_are_only_looked_at() {
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.contains("RSS B/idle connection") && !stdout.contains("p99"), "{stdout}");
     assert_eq!(report(folder.path())["publications"], 0);
+}
+
+#[test]
+fn a_measurement_that_is_ended_ends_its_server() {
+    let folder = folder();
+    // The server tells its process in a file before it becomes a bare one.
+    let start = "start = 'sh {dir}/start.sh'\nports_file = 'ports.json'\n[files]\n";
+    let script = format!(
+        "\"start.sh\" = '''\necho $$ > {}/pid\nexec {} bench ceiling --ports-file {{dir}}/ports.json\n'''\n",
+        folder.path().display(),
+        env!("CARGO_BIN_EXE_bongsu")
+    );
+    std::fs::write(folder.path().join("it.toml"), format!("{start}{script}")).expect("written");
+    let mut measuring =
+        Running::start(&mut bongsu(folder.path(), &["bench", "--target", "it.toml", "--subscribers", "5", "--duration", "5m"]));
+    let pid = folder.path().join("pid");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let alive = |pid: &str| {
+        std::process::Command::new("kill")
+            .args(["-0", pid])
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    while !pid.exists() || std::fs::read_to_string(&pid).is_ok_and(|text| text.trim().is_empty()) {
+        assert!(std::time::Instant::now() < deadline, "the server was started");
+        std::thread::yield_now();
+    }
+    let pid = std::fs::read_to_string(pid).expect("written");
+    measuring.terminate();
+    assert_eq!(measuring.finish().0, Some(1));
+    while alive(pid.trim()) {
+        assert!(std::time::Instant::now() < deadline, "the server is gone");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

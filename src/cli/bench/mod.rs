@@ -10,6 +10,7 @@ use std::path::Path;
 
 use bongsu_lab::bench::{BenchFault, Start};
 use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{EXIT_CODES, Exit, Failure};
 
@@ -31,7 +32,7 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Run(run::Run),
+    Run(Box<run::Run>),
     Ceiling(ceiling::CeilingArgs),
     Compare(compare::CompareArgs),
     Techniques(techniques::TechniquesArgs),
@@ -40,7 +41,7 @@ enum What {
 impl Bench {
     /// Does what was asked.
     pub(super) fn run(self) -> Result<(), Failure> {
-        match self.command.unwrap_or(What::Run(self.run)) {
+        match self.command.unwrap_or_else(|| What::Run(Box::new(self.run))) {
             What::Run(run) => run.run(),
             What::Ceiling(ceiling) => ceiling.run(),
             What::Compare(compare) => compare.run(),
@@ -53,7 +54,26 @@ impl Bench {
 fn start() -> Result<Start, Failure> {
     let itself = std::env::current_exe().map_err(|error| Failure::new(Exit::Failure, error))?;
     bongsu_lab::bench::make_room();
+    end_servers_with_us();
     Ok(Start { itself })
+}
+
+/// A signal that ends the measurement ends its servers too.
+fn end_servers_with_us() {
+    std::thread::spawn(|| {
+        super::block_on(async {
+            let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+            if let (Ok(mut terminate), Ok(mut interrupt)) = signals {
+                tokio::select! {
+                    _ = terminate.recv() => (),
+                    _ = interrupt.recv() => (),
+                }
+                bongsu_lab::bench::end_all();
+                std::process::exit(Exit::Failure as i32);
+            }
+            Exit::Failure.into()
+        })
+    });
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {

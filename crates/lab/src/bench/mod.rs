@@ -23,7 +23,7 @@ pub use goal::{Goal, Judgement, Verdict};
 pub use html::{page_of_comparison, page_of_run};
 pub use room::make_room;
 pub use scenario::{Publish, Scenario, Vary};
-pub use server::{Running, Start};
+pub use server::{Running, Start, end_all};
 pub use table::{goals_table, run_table, scenario_table};
 pub use target::{PublishSection, SubscribeSection, TargetFile};
 pub use technique::{Extent, Techniques};

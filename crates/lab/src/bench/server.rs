@@ -1,11 +1,14 @@
 //! A server that is started for a measurement, and ended after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::BenchFault;
 use super::target::TargetFile;
@@ -68,6 +71,7 @@ impl Start {
             command.env_remove(name);
         }
         let child = command.spawn().map_err(|error| failed(format!("{line}: {error}")))?;
+        started().insert(child.id());
         let mut running = Running { child: Some(child), addresses: BTreeMap::new(), _folder: Some(folder) };
         let ports = target.ports_file.as_ref().and_then(|name| running._folder.as_ref().map(|folder| folder.path().join(name)));
         running.wait(ports.as_deref(), port).map_err(|reason| failed(format!("{reason}{}", last_words(&log))))?;
@@ -115,11 +119,28 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
+            started().remove(&child.id());
             // One that has ended by itself is not there to be ended; either way nothing is left of it.
             _ = child.kill();
             _ = child.wait();
         }
     }
+}
+
+/// Ends every server that was started here and still runs: for when the measurement itself is ended from outside.
+pub fn end_all() {
+    for pid in std::mem::take(&mut *started()) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            // One that has ended by itself is not there to be ended.
+            _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// The processes of the servers that run.
+fn started() -> std::sync::MutexGuard<'static, BTreeSet<u32>> {
+    static STARTED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The address of a URL such as `http://127.0.0.1:8080`, or of a bare address.

@@ -3,6 +3,7 @@
 //! One thread with an event loop of its own, so that what it costs itself stays small beside the server. [`run`] does a whole run.
 
 mod decode;
+mod dial;
 mod driver;
 mod inflate;
 mod opening;

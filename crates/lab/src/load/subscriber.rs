@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::decode::{Decoder, PeerFault, Record};
+use super::dial::dial;
 use super::inflate::Inflated;
 use super::opening::{Next, Opening, post};
 use super::plan::{Over, Plan, Target};
@@ -118,7 +119,7 @@ impl Peer {
     }
 
     fn connect(target: &Target, opening: Opening, decoder: Decoder, token: usize, registry: &Registry) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(target.address)?;
+        let mut stream = dial(target.address, token)?;
         let socket = socket2::SockRef::from(&stream);
         // Closing resets, so that thousands of closed connections do not hold their ports for a minute.
         socket.set_linger(Some(Duration::ZERO))?;
