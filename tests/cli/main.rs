@@ -5,3 +5,4 @@ mod clients;
 mod command;
 mod proxy;
 mod serve;
+mod transports;

@@ -69,6 +69,9 @@ shared! {
         sse: Carrier::Client(Transport::Sse),
         native_websocket: Carrier::Client(Transport::WebSocket),
         plain_websocket: Carrier::Plain,
+        tcp: Carrier::Client(Transport::Tcp),
+        stomp: Carrier::Client(Transport::Stomp),
+        stomp_websocket: Carrier::Client(Transport::StompWebSocket),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where a case plays: a server on a free port, and publishers whose every word is remembered.
 
+use std::net::SocketAddr;
+
 use bongsu_core::{ChannelName, ContentType, Cursor, Draft, Start};
 use bongsu_lab::client::{Client, Outgoing, Publisher, Trust};
 use bongsu_server::config::{Config, SourceFile, Sources};
@@ -30,8 +32,7 @@ impl Stage {
     /// Starts the server.
     pub fn in_the_clear(carrier: Carrier) -> Self {
         let server = start("");
-        let address = server.addresses().http.expect("it listens");
-        let client = Client::new(&format!("http://{address}")).expect("an address");
+        let client = client(&server, ["http", "tcp", "stomp"]);
         Self { carrier, client, server, _folder: None }
     }
 
@@ -40,9 +41,8 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let state = folder.path().display().to_string();
         let server = start(&format!("tls = {{ self_signed = true, state_dir = {state:?} }}\n"));
-        let address = server.addresses().http.expect("it listens");
         let trust = Trust::file(&folder.path().join("self-signed.pem")).expect("its certificate");
-        let client = Client::new(&format!("https://{address}")).expect("an address").trusting(trust);
+        let client = client(&server, ["https", "tcps", "stomps"]).trusting(trust);
         Self { carrier, client, server, _folder: Some(folder) }
     }
 
@@ -71,6 +71,14 @@ fn start(more: &str) -> Server {
     let file = SourceFile { name: "the stage".to_owned(), text: format!("{more}{CONFIG}") };
     let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).expect("a sound configuration");
     Server::start(config).expect("a free port")
+}
+
+/// A client that knows where the server speaks HTTP, the native protocol and STOMP.
+fn client(server: &Server, [http, tcp, stomp]: [&str; 3]) -> Client {
+    let listening = server.addresses();
+    let at = |scheme: &str, address: Option<SocketAddr>| format!("{scheme}://{}", address.expect("it listens"));
+    let client = Client::new(&at(http, listening.http)).and_then(|client| client.also_at(&at(tcp, listening.tcp)));
+    client.and_then(|client| client.also_at(&at(stomp, listening.stomp))).expect("addresses")
 }
 
 impl Drop for Stage {
@@ -105,7 +113,7 @@ pub fn offset(cursor: &Cursor) -> u64 {
 /// Little room on the tape and in the kernel, so that whoever pauses has to catch up from history; and short histories to fall out of.
 const CONFIG: &str = r#"
 workers = 2
-listen = { http = "127.0.0.1:0", tcp = "off" }
+listen = { http = "127.0.0.1:0", tcp = "127.0.0.1:0", stomp = "127.0.0.1:0" }
 delivery.tape_bytes_max = "16 KiB"
 delivery.send_buffer_bytes = "16 KiB"
 shutdown.timeout = "2s"
