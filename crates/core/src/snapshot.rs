@@ -127,7 +127,7 @@ pub enum SnapshotFault {
     Name(#[from] NameFault),
 }
 
-/// The records, in the order in which they may come.
+/// The records. Their places here are their numbers in a snapshot.
 #[derive(Debug, Serialize, Deserialize)]
 enum Record<'a> {
     Server {
@@ -159,6 +159,7 @@ enum Record<'a> {
         offset: u64,
         at_ms: u64,
     },
+    End(Totals),
     /// A queue; its messages follow.
     Queue {
         name: &'a str,
@@ -172,7 +173,6 @@ enum Record<'a> {
         #[serde(borrow)]
         publication: PublicationRecord<'a>,
     },
-    End(Totals),
 }
 
 /// Where a message of a dead-letter queue died.

@@ -32,6 +32,8 @@ impl StompSession {
 
     /// Refuses what the last action asked for: an ERROR, and the connection ends.
     pub fn refuse(&mut self, receipt: Option<&Receipt>, code: &'static str, message: impl Into<String>) {
+        // What else the frame asked for is not done.
+        self.actions.clear();
         let fault = StompFault::Refused { code, message: message.into() };
         self.fail_with(&fault, receipt.map(|receipt| &*receipt.0), None);
     }
@@ -44,6 +46,11 @@ impl StompSession {
     /// Says that a subscription was opened, and where it starts.
     pub fn subscribed(&mut self, receipt: Option<&Receipt>, cursor: Position) {
         self.receipt(receipt, Some(("cursor", cursor)));
+    }
+
+    /// Says that a queue is being consumed.
+    pub fn consuming(&mut self, receipt: Option<&Receipt>) {
+        self.receipt(receipt, None);
     }
 
     /// Ends the session because nothing came for longer than was agreed.
