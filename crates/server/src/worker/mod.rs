@@ -21,6 +21,7 @@ use tokio::task::spawn_local;
 use tracing::debug;
 
 use crate::connection::{Connection, Phase, close_reason};
+use crate::config::Period;
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
 use crate::http::Problem;
@@ -30,6 +31,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
 use crate::shared::Shared;
 use crate::tally::Tallies;
+use crate::transport::stomp::Consumers;
 use leaving::Leaving;
 
 /// A worker, shared by the tasks of its thread.
@@ -43,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) rng: SmallRng,
     pub(crate) leaving: Option<Leaving>,
     pub(crate) http2: Peers,
+    /// Who consumes queues.
+    pub(crate) consumers: Consumers,
     index: usize,
     me: Weak<RefCell<Worker>>,
     deadlines: Deadlines,
@@ -65,6 +69,8 @@ pub(crate) enum Door {
     Http,
     /// Lines of the native protocol.
     Tcp,
+    /// STOMP.
+    Stomp,
 }
 
 impl Door {
@@ -73,6 +79,16 @@ impl Door {
         match self {
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Stomp => "stomp",
+        }
+    }
+
+    /// What a connection that comes in here is, to begin with.
+    const fn kind(self) -> TransportKind {
+        match self {
+            Self::Http => TransportKind::Http,
+            Self::Tcp => TransportKind::Tcp,
+            Self::Stomp => TransportKind::Stomp,
         }
     }
 
@@ -85,6 +101,9 @@ impl Door {
                 .into_bytes(false, false),
             Self::Tcp => Bytes::from_static(
                 b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            ),
+            Self::Stomp => Bytes::from_static(
+                b"ERROR\nmessage:the server is at its limits; come back later\ncode:overloaded\nreconnect-ms:5000\n\n\0",
             ),
         }
     }
@@ -101,6 +120,7 @@ impl Worker {
                 rng: SmallRng::from_rng(&mut rand::rng()),
                 leaving: None,
                 http2: Peers::default(),
+                consumers: Consumers::default(),
                 index,
                 me: me.clone(),
                 deadlines: Deadlines::new(shared.clock.now_ms()),
@@ -171,18 +191,24 @@ impl Worker {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
         let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
-        let (link, kind) = (Link::Plain(Rc::new(stream)), if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http });
-        if door == Door::Tcp {
-            let period = config.tcp.keepalive.get();
+        let link = Link::Plain(Rc::new(stream));
+        // A request that is late is waited for; in the other protocols silence may be long.
+        let keepalive = match door {
+            Door::Http => None,
+            Door::Tcp => Some(config.tcp.keepalive),
+            Door::Stomp => Some(config.stomp.keepalive),
+        };
+        if let Some(period) = keepalive.map(Period::get) {
             let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
             if let Link::Plain(stream) = &link {
                 _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
             }
         }
-        let (key, _) = self.add(link, kind);
+        let (key, _) = self.add(link, door.kind());
         match door {
             Door::Http => self.arm(key, due_ms),
             Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+            Door::Stomp => self.open_stomp(key),
         }
         self.read_on(key);
     }
@@ -232,6 +258,7 @@ impl Worker {
 
     /// All that a connection was owed has gone out.
     fn on_drained(&mut self, key: SubscriberKey) {
+        self.send_queued(key);
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
             Phase::Closing(reason) if connection.half_closed => self.close(key, reason),
@@ -317,6 +344,7 @@ impl Worker {
     pub(crate) fn finish(&mut self, key: SubscriberKey, last: Bytes, reason: CloseReason, grace_ms: u64) {
         let now_ms = self.now_ms();
         self.stop_waiting(key);
+        self.stop_consuming(key, reason);
         // A goodbye is not held to a bound that may be the reason for it: the outbox was emptied of all else.
         if !last.is_empty() && self.hub.send(key, last, now_ms).is_err() {
             return self.close(key, reason);
@@ -335,6 +363,7 @@ impl Worker {
     /// Ends a connection at once.
     pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
         self.stop_waiting(key);
+        self.stop_consuming(key, reason);
         let Some(connection) = self.hub.remove(key) else { return };
         connection.link.cut();
         if !matches!(connection.phase, Phase::Closing(_)) {

@@ -10,6 +10,7 @@ use super::{Worker, WorkerRef};
 use crate::connection::Phase;
 use crate::link::{Link, Read};
 use crate::metrics::CloseReason;
+use crate::transport::stomp::StompPhase;
 
 /// What a reader does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl Worker {
         match &connection.phase {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
-            Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
+            Phase::WebSocket(_) | Phase::Lines(_) | Phase::Stomp(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover => false,
         }
     }
@@ -130,6 +131,7 @@ impl Worker {
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
                 Phase::Lines(_) => self.on_lines(key, input),
+                Phase::Stomp(_) => self.on_stomp(key, input),
                 Phase::Waiting(_) | Phase::Handover => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
@@ -153,6 +155,7 @@ impl Worker {
         }
         let reason = match &connection.phase {
             Phase::Lines(_) => return self.on_lines_end(key),
+            Phase::Stomp(_) => return self.on_stomp_end(key),
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
@@ -166,7 +169,8 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         let mut input = std::mem::take(&mut connection.unread);
         let generation = connection.generation;
-        if !input.is_empty() {
+        let pending = connection.phase.stomp().is_some_and(StompPhase::has_pending);
+        if !input.is_empty() || pending {
             self.on_input(key, &mut input);
             self.keep_unread(key, generation, &mut input);
         }
