@@ -150,10 +150,6 @@ impl Subscription {
         let first = if self.ack_mode == AckMode::ClientIndividual { at } else { 0 };
         Answered { messages: self.in_flight.drain(first..=at).collect(), was_shut }
     }
-
-    pub(super) fn prefetch(&self) -> usize {
-        self.prefetch
-    }
 }
 
 impl MessageId {

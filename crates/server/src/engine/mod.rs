@@ -17,7 +17,7 @@ use bongsu_core::{ChannelName, Draft, Offset, Position, Start};
 
 use crate::clock::Clock;
 pub use inbox::Inbox;
-pub use queues::{HandedInbox, QueueBounds, QueueEngine};
+pub use queues::{QueueBounds, QueueEngine};
 
 /// The engine of one process.
 pub struct Engine {
