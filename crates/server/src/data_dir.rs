@@ -185,7 +185,8 @@ fn read(file: File, build: &impl Fn([u8; 16]) -> Engine) -> Result<Engine, ReadF
     let away_ms = engine.clock().now_ms().saturating_sub(server.taken_ms);
     let took_ms = began.elapsed().as_millis() as u64;
     info!(
-        channels, dormant, publications, payload_bytes, keys, queues, messages, took_ms, away_ms, "restored: every channel goes on where it was"
+        channels,
+        dormant, publications, payload_bytes, keys, queues, messages, took_ms, away_ms, "restored: every channel goes on where it was"
     );
     Ok(engine)
 }

@@ -182,10 +182,7 @@ fn values_that_cannot_be_are_refused_though_the_seal_holds() {
         (vec![server(), shard(), Record::Queue { name: "/q" }], Err(SnapshotFault::Name(NameFault::EmptySegment))),
         (vec![server(), shard(), message(1, "tries")], Err(SnapshotFault::Misplaced { what: "it does not belong there" })),
         (vec![server(), shard(), Record::Queue { name: "q" }, message(1, "boredom")], value("why a message died")),
-        (
-            vec![server(), shard(), Record::Queue { name: "q" }, message(2, "tries"), message(2, "tries")],
-            value("the order of messages"),
-        ),
+        (vec![server(), shard(), Record::Queue { name: "q" }, message(2, "tries"), message(2, "tries")], value("the order of messages")),
         (vec![server(), shard(), Record::Queue { name: "q" }, message(2, "tries"), end()], value("the sum at the end")),
         (
             vec![server(), shard(), channel("a", 1), channel("a", 1), channel("b", 1)],

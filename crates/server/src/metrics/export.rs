@@ -123,7 +123,13 @@ impl Cells {
 pub(super) struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    pub(super) fn begin<'s>(&'s mut self, name: &'s str, help: &str, unit: Option<&'s Unit>, kind: MetricType) -> Result<MetricEncoder<'s>, Error> {
+    pub(super) fn begin<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, Error> {
         self.0.encode_descriptor(name, help, unit, kind)
     }
 

@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::connect::{Connect, HeartBeatOffer};
 use super::decode::Decoder;
+use super::destination::Target;
 use super::fault::{StompFault, quote};
 use super::frame::{Frame, FrameCommand};
-use super::destination::Target;
 use super::message::MessageForm;
 use super::send::Sent;
 use super::subscription::{AckMode, Answered, MessageId, SubscribeRequest, Subscription, SubscriptionKey, not_in_flight};
