@@ -81,6 +81,12 @@ pub enum StompFault {
     /// A queue has no history.
     #[error("a queue has no cursor to start from; leave out after, earliest and last, or subscribe to a channel")]
     StartOfQueue,
+    /// A name of the server's own.
+    #[error("channels that begin with $ are the server's own; choose another name")]
+    ReservedChannel,
+    /// A queue of the server's own.
+    #[error("queues that begin with $ are the server's own: they can be consumed, and only the server sends to them")]
+    ReservedQueue,
     /// An id that is in use.
     #[error("the subscription {id:?} is already open; give another id, or unsubscribe first")]
     SubscriptionExists { id: String },
@@ -96,6 +102,9 @@ pub enum StompFault {
     /// Not a window's size.
     #[error("prefetch-count is a number from 1 to {max}")]
     InvalidPrefetch { max: usize },
+    /// More in flight than the limit.
+    #[error("the subscriptions would have more than {max} messages in flight together; give them a smaller prefetch-count")]
+    PrefetchTotalTooLarge { max: usize },
     /// The cursor breaks the grammar.
     #[error("after is not a cursor; give the position or cursor as the server gave it")]
     InvalidCursor,
@@ -162,11 +171,14 @@ impl StompFault {
             Self::IdempotencyKeyToQueue => "idempotency-key-to-queue",
             Self::InvalidRequeue => "invalid-requeue",
             Self::StartOfQueue => "start-of-queue",
+            Self::ReservedChannel => "reserved-channel",
+            Self::ReservedQueue => "reserved-queue",
             Self::SubscriptionExists { .. } => "already-subscribed",
             Self::UnknownSubscription { .. } => "not-subscribed",
             Self::TooManySubscriptions { .. } => "too-many-subscriptions",
             Self::InvalidAckMode => "invalid-ack",
             Self::InvalidPrefetch { .. } => "invalid-prefetch-count",
+            Self::PrefetchTotalTooLarge { .. } => "prefetch-total-too-large",
             Self::InvalidCursor => "invalid-cursor",
             Self::InvalidStart => "invalid-start",
             Self::NotInFlight { .. } => "not-in-flight",

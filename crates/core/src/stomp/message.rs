@@ -69,6 +69,12 @@ impl MessageForm {
         head.body(&body);
     }
 
+    /// The form of a subscription that answers for what it gets.
+    #[cfg(test)]
+    pub(crate) fn acknowledged_by(id: &str) -> Self {
+        Self { version: Version::V1_2, subscription: Some(id.into()), prefix: Prefix::Topic, acknowledged: true }
+    }
+
     fn begin_at<'a>(&self, channel: &ChannelName, position: Position, id_suffix: &str, out: &'a mut BytesMut) -> HeadWriter<'a> {
         let id = |out: &mut BytesMut| {
             position.write_to(out);

@@ -19,6 +19,12 @@ impl Sent {
     /// Reads a SEND. Headers that the protocol does not know are the publication's own.
     pub(super) fn read(frame: &Frame, limits: &StompLimits) -> Result<Self, StompFault> {
         let Destination { target, .. } = Destination::parse(frame.require("destination")?)?;
+        // Refused here, so that a transaction is not refused for it once a part of it is done.
+        match &target {
+            Target::Channel(channel) if channel.is_reserved() => return Err(StompFault::ReservedChannel),
+            Target::Queue(queue) if queue.is_reserved() => return Err(StompFault::ReservedQueue),
+            _ => (),
+        }
         let content_type = read_content_type(frame)?;
         if content_type == ContentType::Json {
             check_json(&frame.body, limits.depth_max).map_err(|fault| StompFault::InvalidJson { reason: fault.to_string() })?;

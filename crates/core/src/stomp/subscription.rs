@@ -124,6 +124,12 @@ impl Subscription {
         Self { number, target, ack_mode: *ack_mode, prefetch: *prefetch, in_flight: VecDeque::new() }
     }
 
+    /// How many messages may be in flight, where the client answers for them or a queue hands them out.
+    pub(super) fn in_flight_max(&self) -> usize {
+        let is_bounded = self.ack_mode != AckMode::Auto || matches!(self.target, Target::Queue(_));
+        if is_bounded { self.prefetch } else { 0 }
+    }
+
     /// How many more messages may be sent now.
     pub(super) fn window(&self) -> usize {
         match self.ack_mode {

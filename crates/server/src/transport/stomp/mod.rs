@@ -4,6 +4,7 @@ mod beats;
 mod publish;
 mod queues;
 mod subscribe;
+mod upgrade;
 
 use bongsu_core::Position;
 use bongsu_core::disconnect::Disconnect;
@@ -21,6 +22,7 @@ use crate::shared::Shared;
 use crate::worker::Worker;
 use beats::Beats;
 pub(crate) use queues::Consumers;
+pub(crate) use upgrade::{SUBPROTOCOLS, offered};
 
 /// A connection that speaks STOMP.
 pub(crate) struct StompPhase {
