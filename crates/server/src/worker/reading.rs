@@ -53,7 +53,7 @@ impl Worker {
             input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
             let read = connection.link.try_read(&mut input);
             match read {
-                Read::Some => self.on_input(key, &mut input),
+                Read::Some | Read::Last => self.on_input(key, &mut input),
                 Read::Nothing => (),
                 Read::End => self.on_stream_end(key, &mut input),
                 Read::Closed => self.on_end(key),
@@ -72,7 +72,7 @@ impl Worker {
             }
             self.settle();
             match read {
-                Read::Some => (),
+                Read::Some | Read::Last => (),
                 Read::Nothing | Read::End => return Reading::On,
                 Read::Closed | Read::Broken => return Reading::Off,
             }
@@ -81,6 +81,9 @@ impl Worker {
                     connection.reader = None;
                 }
                 return Reading::Off;
+            }
+            if read == Read::Last {
+                return Reading::On;
             }
         }
         Reading::Yield
