@@ -20,8 +20,8 @@ fn sends_to_a_queue_and_consumes_it() {
          ! consume 0 jobs/a 2 receipt:q
          = consuming q
          > RECEIPT receipt-id:q
-         < SUBSCRIBE id:t destination:/queue/jobs/a ack:client-individual prefetch-count:3
-         ! consume 1 jobs/a 3 acknowledged
+         < SUBSCRIBE id:t destination:/queue/jobs/a ack:client-individual prefetch-count:2
+         ! consume 1 jobs/a 2 acknowledged
          < UNSUBSCRIBE id:t receipt:u
          ! cancel 1 jobs/a
          > RECEIPT receipt-id:u",

@@ -378,8 +378,8 @@ fn a_transaction_is_done_whole_or_not_at_all() {
              < ACK id:{one}@a transaction:t
              = window 0 0
              < COMMIT transaction:t receipt:c
-             ! window 0
              ! publish x=1 y=2 receipt:c
+             ! window 0
              = published c 9
              > RECEIPT receipt-id:c position:1-9
              < BEGIN transaction:t
