@@ -18,6 +18,7 @@ pub mod page;
 pub mod pattern;
 pub mod position;
 pub mod publication;
+pub mod queue;
 pub mod snapshot;
 pub mod start;
 pub mod stomp;

@@ -18,12 +18,13 @@ use siphasher::sip::SipHasher13;
 use crate::log::Log;
 use crate::name::{ChannelName, NameFault};
 use crate::position::Position;
+use crate::queue::QueueState;
 
 pub use read::Reader;
 pub use write::Writer;
 
 /// What a snapshot holds, in the order in which it comes: the server, then for each shard its lives, its dormant channels and its
-/// channels.
+/// channels; at last the queues.
 #[derive(Debug)]
 pub enum Item {
     /// The server.
@@ -34,6 +35,8 @@ pub enum Item {
     Dormant(ChannelName, Position),
     /// A channel.
     Channel(Box<ChannelState>),
+    /// A queue.
+    Queue(Box<QueueState>),
 }
 
 /// What all shards have in common.
@@ -75,6 +78,12 @@ pub struct Totals {
     pub payload_bytes: u64,
     /// Idempotency keys remembered.
     pub keys: u64,
+    /// Queues that hold messages.
+    pub queues: u64,
+    /// Their messages.
+    pub messages: u64,
+    /// Bytes of their payloads.
+    pub message_bytes: u64,
 }
 
 /// Why bytes are no snapshot that can be trusted.
@@ -118,7 +127,7 @@ pub enum SnapshotFault {
     Name(#[from] NameFault),
 }
 
-/// The records, in the order in which they may come.
+/// The records. Their places here are their numbers in a snapshot.
 #[derive(Debug, Serialize, Deserialize)]
 enum Record<'a> {
     Server {
@@ -151,6 +160,28 @@ enum Record<'a> {
         at_ms: u64,
     },
     End(Totals),
+    /// A queue; its messages follow.
+    Queue {
+        name: &'a str,
+    },
+    Message {
+        number: u64,
+        deliveries: u32,
+        failures: u32,
+        #[serde(borrow)]
+        dead: Option<DeadRecord<'a>>,
+        #[serde(borrow)]
+        publication: PublicationRecord<'a>,
+    },
+}
+
+/// Where a message of a dead-letter queue died.
+#[derive(Debug, Serialize, Deserialize)]
+struct DeadRecord<'a> {
+    queue: &'a str,
+    reason: &'a str,
+    tries: u32,
+    time_ms: u64,
 }
 
 /// A publication; its position follows from its place.
@@ -184,7 +215,7 @@ impl Seal {
 }
 
 /// The line with which a snapshot of this form begins.
-pub const SNAPSHOT_MAGIC: &[u8] = b"bongsu snapshot 1\n";
+pub const SNAPSHOT_MAGIC: &[u8] = b"bongsu snapshot 2\n";
 
 /// The largest frame: a publication of the largest size that can be configured, with its headers.
 pub const FRAME_BYTES_MAX: usize = (1 << 30) + (16 << 20);

@@ -121,8 +121,9 @@ impl DataDir {
         std::fs::rename(&temporary, &snapshot).map_err(io_fault("rename", &temporary))?;
         remove(&self.path.join(RUNNING))?;
         self.sync()?;
-        let Totals { channels, dormant, publications, payload_bytes, keys } = totals;
-        info!(channels, dormant, publications, payload_bytes, keys, took_ms = began.elapsed().as_millis() as u64, "snapshot written");
+        let Totals { channels, dormant, publications, payload_bytes, keys, queues, messages, .. } = totals;
+        let took_ms = began.elapsed().as_millis() as u64;
+        info!(channels, dormant, publications, payload_bytes, keys, queues, messages, took_ms, "snapshot written");
         Ok(())
     }
 
@@ -179,11 +180,14 @@ fn read(file: File, build: &impl Fn([u8; 16]) -> Engine) -> Result<Engine, ReadF
             None => break,
         }
     }
-    let Totals { channels, dormant, publications, payload_bytes, keys } = reader.finish(&input)?;
+    let Totals { channels, dormant, publications, payload_bytes, keys, queues, messages, .. } = reader.finish(&input)?;
     engine.shed_all();
     let away_ms = engine.clock().now_ms().saturating_sub(server.taken_ms);
     let took_ms = began.elapsed().as_millis() as u64;
-    info!(channels, dormant, publications, payload_bytes, keys, took_ms, away_ms, "restored: every channel goes on where it was");
+    info!(
+        channels,
+        dormant, publications, payload_bytes, keys, queues, messages, took_ms, away_ms, "restored: every channel goes on where it was"
+    );
     Ok(engine)
 }
 

@@ -20,7 +20,7 @@ use crate::data_dir::{DataDir, DataDirFault};
 use crate::deadlines::TICK_MS;
 use crate::listeners::{self, Listeners};
 use crate::metrics::Metrics;
-use crate::shared::{Shared, directory_limits, engine_of, rules_of};
+use crate::shared::{Shared, directory_limits, engine_of, queue_bounds, rules_of};
 use crate::tls::{self, Tls, TlsError, TlsNotice};
 use crate::worker::{Door, Worker, WorkerRef};
 
@@ -167,6 +167,7 @@ impl Server {
         if !changed.is_empty() {
             let total_bytes_max = config.history.total_bytes_max.as_usize();
             running.engine.reconfigure(directory_limits(&config), total_bytes_max, &rules_of(&config));
+            running.engine.queues().reconfigure(&queue_bounds(&config));
             self.shared.send_replace(Arc::new(running.under(config)));
         }
         Reloaded { changed, needs_restart }
@@ -264,6 +265,7 @@ fn run(index: usize, encoder: Encoder, listeners: Listeners, told: Told) -> io::
         let shared = Arc::clone(&told.shared.borrow());
         let worker = Worker::start(shared, index, encoder);
         tokio::task::spawn_local(Worker::deliver(WorkerRef::clone(&worker)));
+        tokio::task::spawn_local(Worker::deliver_queued(WorkerRef::clone(&worker)));
         work(&worker, listeners, told).await
     })
 }

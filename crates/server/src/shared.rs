@@ -7,12 +7,13 @@ use bongsu_core::directory::{DirectoryLimits, Rules};
 
 use crate::clock::Clock;
 use crate::config::{ChannelRules, Config, WebSocket};
-use crate::engine::Engine;
+use crate::engine::{Engine, QueueBounds};
 use crate::http::HeadLimits;
 use crate::http::guard::Guard;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 use bongsu_core::native::NativeLimits;
+use bongsu_core::queue::{DeadLetterRule, QueueLimits};
 use bongsu_core::stomp::StompLimits;
 use bongsu_core::websocket::deflate::{DeflateConfig, WINDOW_BITS_MIN};
 
@@ -89,7 +90,24 @@ impl Shared {
 /// An engine without channels, under the bounds of a configuration.
 pub(crate) fn engine_of(config: &Config, secret: [u8; 16], workers: usize, clock: Clock) -> Engine {
     let total_bytes_max = config.history.total_bytes_max.as_usize();
-    Engine::new(secret, directory_limits(config), total_bytes_max, rules_of(config), workers, clock)
+    let engine = Engine::new(secret, directory_limits(config), total_bytes_max, rules_of(config), workers, clock);
+    engine.queues().reconfigure(&queue_bounds(config));
+    engine
+}
+
+/// The bounds on queues.
+pub(crate) fn queue_bounds(config: &Config) -> QueueBounds {
+    let queues = &config.queues;
+    let limits = QueueLimits {
+        messages_max: queues.messages_max,
+        bytes_max: queues.bytes_max.as_usize(),
+        age_max_ms: queues.age_max.as_millis(),
+        consumers_max: queues.consumers_max,
+        tries_max: queues.tries_max,
+        dead_letters: DeadLetterRule::parse(&queues.dead_letter).unwrap_or_default(),
+    };
+    let total_bytes_max = queues.total_bytes_max.as_usize();
+    QueueBounds { queues_max: queues.queues_max, total_bytes_max, rules: Arc::new(move |_| limits.clone()) }
 }
 
 /// The bounds on all channels together.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bongsu_core::directory::{Directory, DirectoryLimits};
 use bongsu_core::limits::ChannelLimits;
+use bongsu_core::queue::{QueueLimits, Queues, QueuesLimits};
 use bongsu_core::snapshot::{Item, Reader, SNAPSHOT_MAGIC, Seal, ServerState, SnapshotFault, Totals, Writer};
 use bytes::BytesMut;
 
@@ -12,12 +13,12 @@ use bytes::BytesMut;
 pub(crate) fn snapshot_read(data: &[u8]) {
     let Some((&way, data)) = data.split_first() else { return };
     let bytes = if way % 2 == 0 { data.to_vec() } else { sealed(data) };
-    let Ok((directory, server, _)) = restore(&bytes, usize::from(way / 2) + 1) else { return };
-    let again = written(&directory, server);
-    let (directory, _, totals) = restore(&again, usize::MAX).expect("own snapshots are read");
-    assert_eq!(directory.len() as u64, totals.channels);
-    let (twice, _, again) = restore(&written(&directory, server), usize::MAX).expect("own snapshots are read");
-    assert_eq!((twice.held_bytes(), again), (directory.held_bytes(), totals));
+    let Ok(((directory, queues), server, _)) = restore(&bytes, usize::from(way / 2) + 1) else { return };
+    let again = written(&directory, &queues, server);
+    let ((directory, queues), _, totals) = restore(&again, usize::MAX).expect("own snapshots are read");
+    assert_eq!((directory.len() as u64, queues.depth().messages as u64), (totals.channels, totals.messages));
+    let ((twice, again_queues), _, again) = restore(&written(&directory, &queues, server), usize::MAX).expect("own snapshots are read");
+    assert_eq!((twice.held_bytes(), again_queues.depth(), again), (directory.held_bytes(), queues.depth(), totals));
 }
 
 /// Records, each after two bytes that tell its length. With one too many for what is there, the rest is one.
@@ -31,9 +32,10 @@ fn sealed(mut data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn restore(bytes: &[u8], piece: usize) -> Result<(Directory, ServerState, Totals), SnapshotFault> {
+fn restore(bytes: &[u8], piece: usize) -> Result<((Directory, Queues), ServerState, Totals), SnapshotFault> {
     let limits = DirectoryLimits { channels_max: 100, unused_after_ms: 1000, forgotten_max: 100 };
     let mut directory = Directory::new([7; 16], limits, Arc::new(|_| ChannelLimits::default()));
+    let mut queues = Queues::new(QueuesLimits { queues_max: 100 }, Arc::new(|_| QueueLimits::default()));
     let (mut reader, mut input, mut server) = (Reader::new(), BytesMut::new(), None);
     for piece in bytes.chunks(piece) {
         input.extend_from_slice(piece);
@@ -43,15 +45,17 @@ fn restore(bytes: &[u8], piece: usize) -> Result<(Directory, ServerState, Totals
                 Item::Shard(lives) => directory.restore_lives(&lives),
                 Item::Dormant(name, head) => directory.restore_dormant(&name, head)?,
                 Item::Channel(state) => directory.restore_channel(*state)?,
+                Item::Queue(state) => queues.restore(*state)?,
             }
         }
     }
     let totals = reader.finish(&input)?;
-    Ok((directory, server.expect("a whole snapshot begins with its server"), totals))
+    Ok(((directory, queues), server.expect("a whole snapshot begins with its server"), totals))
 }
 
-fn written(directory: &Directory, server: ServerState) -> Vec<u8> {
+fn written(directory: &Directory, queues: &Queues, server: ServerState) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), server).expect("memory takes it");
     directory.save(&mut writer).expect("memory takes it");
+    queues.save(&mut writer).expect("memory takes it");
     writer.finish().expect("memory takes it").0
 }

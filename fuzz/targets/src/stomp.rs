@@ -106,6 +106,21 @@ fn obey(session: &mut StompSession, action: &Action, offset: &mut u64) {
             assert!((1..=limits().prefetch_max).contains(&session.window(*subscription)));
             session.message_sent(*subscription, next());
         }
+        Action::Enqueue { drafts, receipt, .. } => {
+            assert!(!drafts.is_empty() && drafts.len() <= limits().transaction_frames_max.max(1));
+            session.published(receipt.as_ref(), None);
+        }
+        Action::Consume { subscription, window, form, receipt, .. } => {
+            session.consuming(receipt.as_ref());
+            for _ in 0..*window {
+                *offset += 1;
+                if form.is_acknowledged() {
+                    session.queued_sent(*subscription, *offset);
+                }
+            }
+        }
+        Action::Answer { numbers, .. } => assert!(!numbers.is_empty() && numbers.len() <= limits().prefetch_max),
+        Action::Cancel { .. } => (),
         Action::Reply(bytes) => check_reply(session.version(), bytes),
         Action::Unsubscribe { subscription, .. } => assert_eq!(session.window(*subscription), 0),
         Action::Close { .. } => (),

@@ -1,10 +1,11 @@
 //! Reads a snapshot as it comes, and believes nothing of it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{COUNT_MAX, ChannelState, FRAME_BYTES_MAX, Item, PublicationRecord, Record, SNAPSHOT_MAGIC, Seal, ServerState};
+use super::{COUNT_MAX, ChannelState, DeadRecord, FRAME_BYTES_MAX, Item, PublicationRecord, Record, SNAPSHOT_MAGIC, Seal, ServerState};
 use super::{SnapshotFault, Totals};
 use crate::directory::LIFE_COUNTERS;
 use crate::idempotency::{IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey};
@@ -13,6 +14,7 @@ use crate::log::Log;
 use crate::name::ChannelName;
 use crate::position::{Epoch, Position};
 use crate::publication::{ContentType, Draft, MEDIA_TYPE_BYTES_MAX};
+use crate::queue::{DeadLetter, DeadReason, Held, Message, QueueName, QueueState};
 
 /// Reads a snapshot: fed with bytes, gives what they hold. Only after `finish` is it known to be whole.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Reader {
     shards_left: u32,
     /// The channel whose publications and keys are being read.
     channel: Option<Box<ChannelState>>,
+    /// The queue whose messages are being read.
+    queue: Option<Box<QueueState>>,
     ready: VecDeque<Item>,
     seen: Totals,
 }
@@ -36,6 +40,7 @@ enum Place {
     Shard,
     Channel,
     Key,
+    Queue,
     End,
 }
 
@@ -135,7 +140,21 @@ impl Reader {
                 check(log.window_mut().put_back(key, offset, at_ms), "a key that is there twice")?;
                 self.seen.keys += 1;
             }
-            (Record::End(totals), Place::Shard | Place::Channel | Place::Key) => {
+            (Record::Queue { name }, Place::Shard | Place::Channel | Place::Key | Place::Queue) => {
+                check(self.shards_left == 0, "a queue before the last shard")?;
+                self.end_channel();
+                self.place = Place::Queue;
+                self.seen.queues += 1;
+                self.queue = Some(Box::new(QueueState { name: QueueName::parse(name)?, messages: Vec::new() }));
+            }
+            (Record::Message { number, deliveries, failures, dead, publication }, Place::Queue) => {
+                let message = self.message(number, dead, &publication)?;
+                let queue = self.queue.as_mut().ok_or(misplaced("no queue has begun"))?;
+                let in_order = queue.messages.last().is_none_or(|last| last.message.number < number);
+                check(in_order && number <= COUNT_MAX, "the order of messages")?;
+                queue.messages.push(Held { message: Arc::new(message), deliveries, failures });
+            }
+            (Record::End(totals), Place::Shard | Place::Channel | Place::Key | Place::Queue) => {
                 check(self.shards_left == 0 && totals == self.seen, "the sum at the end")?;
                 self.end_channel();
                 self.place = Place::End;
@@ -156,12 +175,24 @@ impl Reader {
         Ok(())
     }
 
+    fn message(&mut self, number: u64, dead: Option<DeadRecord<'_>>, record: &PublicationRecord<'_>) -> Result<Message, SnapshotFault> {
+        self.seen.messages += 1;
+        self.seen.message_bytes += record.data.len() as u64;
+        let letter_of = |DeadRecord { queue, reason, tries, time_ms }| {
+            let reason = DeadReason::parse(reason).ok_or(SnapshotFault::Value { what: "why a message died" })?;
+            Ok::<_, SnapshotFault>(Box::new(DeadLetter { queue: QueueName::parse(queue)?, reason, tries, time_ms }))
+        };
+        Ok(Message { number, time_ms: record.time_ms, draft: draft_of(record)?, dead: dead.map(letter_of).transpose()? })
+    }
+
     fn log(&mut self) -> Result<&mut Log, SnapshotFault> {
         self.channel.as_mut().map(|channel| &mut channel.log).ok_or(misplaced("no channel has begun"))
     }
 
+    /// What was being read is whole.
     fn end_channel(&mut self) {
         self.ready.extend(self.channel.take().map(Item::Channel));
+        self.ready.extend(self.queue.take().map(Item::Queue));
     }
 }
 

@@ -64,6 +64,8 @@ fn read(bytes: &[u8], piece: usize, limits: DirectoryLimits) -> Result<(Director
                 Item::Shard(lives) => restored.restore_lives(&lives),
                 Item::Dormant(name, head) => restored.restore_dormant(&name, head)?,
                 Item::Channel(state) => restored.restore_channel(*state)?,
+                // Their story is told beside them.
+                Item::Queue(_) => (),
             }
         }
     }
@@ -74,7 +76,7 @@ fn read(bytes: &[u8], piece: usize, limits: DirectoryLimits) -> Result<(Director
 fn a_directory_goes_on_where_it_was() {
     let mut before = rich();
     let (mut after, totals) = read(&written(&before), 7, LIMITS).expect("whole");
-    assert_eq!(totals, Totals { channels: 1, dormant: 2, publications: 3, payload_bytes: 11, keys: 2 });
+    assert_eq!(totals, Totals { channels: 1, dormant: 2, publications: 3, payload_bytes: 11, keys: 2, ..Totals::default() });
     assert_eq!((after.len(), after.dormant(), after.held_bytes()), (1, 2, before.held_bytes()));
     for channel in ["chat/lobby", "f1", "f2", "f3", "silent", "new"].map(name) {
         let page = |directory: &Directory| directory.page(&channel, 0, Offset::MAX, ALL).publications;
@@ -152,6 +154,11 @@ fn values_that_cannot_be_are_refused_though_the_seal_holds() {
         Record::Publication(PublicationRecord { time_ms, data: b"{", content_type, key: None, headers: Vec::new() })
     };
     let key = |offset| Record::Key { publisher: "", key: "k", offset, at_ms: 1 };
+    let message = |number, reason| {
+        let dead = Some(DeadRecord { queue: "q", reason, tries: 1, time_ms: 1 });
+        let publication = PublicationRecord { time_ms: 1, data: b"{", content_type: "a/b", key: None, headers: Vec::new() };
+        Record::Message { number, deliveries: 1, failures: 0, dead, publication }
+    };
     let end = || Record::End(Totals::default());
     assert_eq!(forged(&[server(), shard(), end()]), Ok(Totals::default()));
     let value = |what| Err(SnapshotFault::Value { what });
@@ -170,6 +177,13 @@ fn values_that_cannot_be_are_refused_though_the_seal_holds() {
         (vec![server(), shard(), channel("a", 0), key(1)], value("a key's offset")),
         (vec![server(), shard(), channel("a", 1), key(1), key(1)], value("a key that is there twice")),
         (vec![server(), shard(), channel("a", 1), end()], value("the sum at the end")),
+        (vec![server(), Record::Queue { name: "q" }], Err(SnapshotFault::Misplaced { what: "it does not belong there" })),
+        (vec![server(), shard(), Record::Queue { name: "q" }, shard()], Err(SnapshotFault::Misplaced { what: "it does not belong there" })),
+        (vec![server(), shard(), Record::Queue { name: "/q" }], Err(SnapshotFault::Name(NameFault::EmptySegment))),
+        (vec![server(), shard(), message(1, "tries")], Err(SnapshotFault::Misplaced { what: "it does not belong there" })),
+        (vec![server(), shard(), Record::Queue { name: "q" }, message(1, "boredom")], value("why a message died")),
+        (vec![server(), shard(), Record::Queue { name: "q" }, message(2, "tries"), message(2, "tries")], value("the order of messages")),
+        (vec![server(), shard(), Record::Queue { name: "q" }, message(2, "tries"), end()], value("the sum at the end")),
         (
             vec![server(), shard(), channel("a", 1), channel("a", 1), channel("b", 1)],
             Err(SnapshotFault::Misplaced { what: "a channel that is there twice" }),

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{PublicationRecord, Record, SNAPSHOT_MAGIC, Seal, ServerState, Totals};
+use super::{DeadRecord, PublicationRecord, Record, SNAPSHOT_MAGIC, Seal, ServerState, Totals};
 use crate::log::Log;
 use crate::name::ChannelName;
 use crate::position::Position;
-use crate::publication::Publication;
+use crate::publication::Draft;
+use crate::queue::{DeadLetter, Held, QueueName};
 
 /// Writes a snapshot. Without `finish` it is none.
 #[derive(Debug)]
@@ -53,11 +54,33 @@ impl<W: Write> Writer<W> {
             used_ms,
         })?;
         for publication in log.publications() {
-            self.publication(publication)?;
+            self.totals.publications += 1;
+            self.totals.payload_bytes += publication.draft.data.len() as u64;
+            self.put(&Record::Publication(record_of(publication.time_ms, &publication.draft)))?;
         }
         for (at_ms, key, offset) in log.window().entries() {
             self.totals.keys += 1;
             self.put(&Record::Key { publisher: &key.publisher, key: &key.key, offset, at_ms })?;
+        }
+        Ok(())
+    }
+
+    /// A queue with its messages, in order. Queues come after all shards.
+    pub(crate) fn queue<'a>(&mut self, name: &QueueName, messages: impl Iterator<Item = &'a Held>) -> io::Result<()> {
+        self.totals.queues += 1;
+        self.put(&Record::Queue { name: name.as_str() })?;
+        for Held { message, deliveries, failures } in messages {
+            self.totals.messages += 1;
+            self.totals.message_bytes += message.draft.data.len() as u64;
+            let dead = message.dead.as_deref().map(|DeadLetter { queue, reason, tries, time_ms }| DeadRecord {
+                queue: queue.as_str(),
+                reason: reason.as_str(),
+                tries: *tries,
+                time_ms: *time_ms,
+            });
+            let publication = record_of(message.time_ms, &message.draft);
+            let (number, deliveries, failures) = (message.number, *deliveries, *failures);
+            self.put(&Record::Message { number, deliveries, failures, dead, publication })?;
         }
         Ok(())
     }
@@ -69,24 +92,21 @@ impl<W: Write> Writer<W> {
         Ok((self.out, totals))
     }
 
-    fn publication(&mut self, publication: &Publication) -> io::Result<()> {
-        let draft = &publication.draft;
-        self.totals.publications += 1;
-        self.totals.payload_bytes += draft.data.len() as u64;
-        self.put(&Record::Publication(PublicationRecord {
-            time_ms: publication.time_ms,
-            data: &draft.data,
-            content_type: draft.content_type.as_str(),
-            key: draft.key.as_deref(),
-            headers: draft.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
-        }))
-    }
-
     fn put(&mut self, record: &Record<'_>) -> io::Result<()> {
         self.record = postcard::to_extend(record, std::mem::take(&mut self.record)).map_err(io::Error::other)?;
         self.frame.clear();
         self.seal.frame(&self.record, &mut self.frame);
         self.record.clear();
         self.out.write_all(&self.frame)
+    }
+}
+
+fn record_of(time_ms: u64, draft: &Draft) -> PublicationRecord<'_> {
+    PublicationRecord {
+        time_ms,
+        data: &draft.data,
+        content_type: draft.content_type.as_str(),
+        key: draft.key.as_deref(),
+        headers: draft.headers.iter().map(|(name, value)| (&**name, &**value)).collect(),
     }
 }

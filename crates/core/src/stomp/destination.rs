@@ -1,35 +1,46 @@
-//! Where a frame goes: `/topic/NAME` and `/NAME` are the channel `NAME`.
+//! Where a frame goes: `/topic/NAME` and `/NAME` are the channel `NAME`, `/queue/NAME` is the queue `NAME`.
 
 use super::fault::{StompFault, quote};
 use crate::name::ChannelName;
+use crate::queue::QueueName;
 
-/// A channel, and how this client writes it.
+/// A channel or a queue, and how this client writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Destination {
-    pub(super) channel: ChannelName,
+    pub(super) target: Target,
     pub(super) prefix: Prefix,
 }
 
-/// What stands before the channel's name; a client is answered in its own way of writing.
+/// What a destination names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    Channel(ChannelName),
+    Queue(QueueName),
+}
+
+/// What stands before the name; a client is answered in its own way of writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Prefix {
     Topic,
+    Queue,
     Bare,
 }
 
 impl Destination {
     pub(super) fn parse(text: &str) -> Result<Self, StompFault> {
-        if text == "/queue" || text.starts_with("/queue/") {
-            return Err(StompFault::QueuesNotServed);
-        }
-        let (name, prefix) = match (text.strip_prefix(Prefix::Topic.as_str()), text.strip_prefix(Prefix::Bare.as_str())) {
-            (Some(name), _) => (name, Prefix::Topic),
-            (None, Some(name)) => (name, Prefix::Bare),
-            (None, None) => return Err(StompFault::DestinationWithoutSlash { destination: quote(text.as_bytes()) }),
+        // Without a name after it, too: a channel `queue` is written /topic/queue.
+        let text = if text == "/queue" { "/queue/" } else { text };
+        let prefixed = |prefix: Prefix| text.strip_prefix(prefix.as_str()).map(|name| (name, prefix));
+        let (name, prefix) = [Prefix::Topic, Prefix::Queue, Prefix::Bare]
+            .into_iter()
+            .find_map(prefixed)
+            .ok_or_else(|| StompFault::DestinationWithoutSlash { destination: quote(text.as_bytes()) })?;
+        let target = match prefix {
+            Prefix::Queue => QueueName::parse(name).map(Target::Queue),
+            Prefix::Topic | Prefix::Bare => ChannelName::parse(name).map(Target::Channel),
         };
-        let channel =
-            ChannelName::parse(name).map_err(|reason| StompFault::InvalidDestination { destination: quote(text.as_bytes()), reason })?;
-        Ok(Self { channel, prefix })
+        let target = target.map_err(|reason| StompFault::InvalidDestination { destination: quote(text.as_bytes()), reason })?;
+        Ok(Self { target, prefix })
     }
 }
 
@@ -37,6 +48,7 @@ impl Prefix {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Topic => "/topic/",
+            Self::Queue => "/queue/",
             Self::Bare => "/",
         }
     }

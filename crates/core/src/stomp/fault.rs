@@ -70,14 +70,23 @@ pub enum StompFault {
     #[error("destination {destination:?}: {reason}")]
     InvalidDestination { destination: String, reason: NameFault },
     /// No slash at the beginning.
-    #[error("destination {destination:?} does not begin with a slash; write /topic/NAME or /NAME")]
+    #[error("destination {destination:?} does not begin with a slash; write /topic/NAME, /NAME or /queue/NAME")]
     DestinationWithoutSlash { destination: String },
+    /// A queue does not recognise repetitions.
+    #[error("a queue does not recognise a repeated SEND; leave out idempotency-key, or publish in a channel")]
+    IdempotencyKeyToQueue,
+    /// Not a word for whether to try again.
+    #[error("requeue is true or false")]
+    InvalidRequeue,
+    /// A queue has no history.
+    #[error("a queue has no cursor to start from; leave out after, earliest and last, or subscribe to a channel")]
+    StartOfQueue,
     /// A name of the server's own.
     #[error("channels that begin with $ are the server's own; choose another name")]
     ReservedChannel,
-    /// A queue's name.
-    #[error("queues are not served here; write /topic/NAME or /NAME")]
-    QueuesNotServed,
+    /// A queue of the server's own.
+    #[error("queues that begin with $ are the server's own: they can be consumed, and only the server sends to them")]
+    ReservedQueue,
     /// An id that is in use.
     #[error("the subscription {id:?} is already open; give another id, or unsubscribe first")]
     SubscriptionExists { id: String },
@@ -159,8 +168,11 @@ impl StompFault {
             Self::MissingHeader { .. } => "missing-header",
             Self::IdTooLong { .. } => "id-too-long",
             Self::InvalidDestination { .. } | Self::DestinationWithoutSlash { .. } => "invalid-destination",
+            Self::IdempotencyKeyToQueue => "idempotency-key-to-queue",
+            Self::InvalidRequeue => "invalid-requeue",
+            Self::StartOfQueue => "start-of-queue",
             Self::ReservedChannel => "reserved-channel",
-            Self::QueuesNotServed => "queues-not-served",
+            Self::ReservedQueue => "reserved-queue",
             Self::SubscriptionExists { .. } => "already-subscribed",
             Self::UnknownSubscription { .. } => "not-subscribed",
             Self::TooManySubscriptions { .. } => "too-many-subscriptions",

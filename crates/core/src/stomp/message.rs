@@ -10,7 +10,8 @@ use super::frame::FrameCommand;
 use crate::format::json::write_gap;
 use crate::name::ChannelName;
 use crate::position::Position;
-use crate::publication::Publication;
+use crate::publication::{Draft, Publication};
+use crate::queue::{DeadLetter, Message, QueueName};
 use crate::start::Gap;
 use crate::timestamp::timestamp;
 
@@ -35,25 +36,33 @@ impl MessageForm {
     pub fn write_message(&self, channel: &ChannelName, publication: &Publication, out: &mut BytesMut) {
         let draft = &publication.draft;
         out.reserve(draft.data.len() + channel.as_str().len() + 256);
-        let mut head = self.begin(channel, publication.position, "", out);
-        head.header("content-type", draft.content_type.as_str());
-        head.number("content-length", draft.data.len());
-        let time = timestamp(publication.time_ms);
-        head.header("time", std::str::from_utf8(&time).expect("a timestamp is ASCII"));
-        if let Some(key) = &draft.key {
-            head.header("key", key);
+        let head = self.begin_at(channel, publication.position, "", out);
+        write_draft(head, publication.time_ms, draft);
+    }
+
+    /// Writes a message of a queue. Its `message-id` is its number.
+    pub fn write_queued(&self, queue: &QueueName, message: &Message, deliveries: u32, out: &mut BytesMut) {
+        out.reserve(message.draft.data.len() + queue.as_str().len() + 256);
+        let number = itoa::Buffer::new().format(message.number).to_owned();
+        let mut head = self.begin(queue.as_str(), |out| out.put_slice(number.as_bytes()), out);
+        head.number("delivery-count", deliveries as usize);
+        if deliveries > 1 {
+            head.header("redelivered", "true");
         }
-        for (name, value) in draft.headers.iter().filter(|(name, _)| !is_ours(name)) {
-            head.header(name, value);
+        if let Some(DeadLetter { queue, reason, tries, time_ms }) = message.dead.as_deref() {
+            head.header_in_two("dead-from", Prefix::Queue.as_str(), queue.as_str());
+            head.header("dead-reason", reason.as_str());
+            head.number("dead-tries", *tries as usize);
+            head.header("dead-time", &time_text(*time_ms));
         }
-        head.body(&draft.data);
+        write_draft(head, message.time_ms, &message.draft);
     }
 
     /// Writes a gap: a MESSAGE that any client sees, told apart by its `gap` header. Like others, it waits for an ACK.
     pub fn write_gap(&self, channel: &ChannelName, gap: &Gap, out: &mut BytesMut) {
         let mut body = BytesMut::new();
         write_gap(None, gap, &mut body);
-        let mut head = self.begin(channel, gap.resumed, GAP_SUFFIX, out);
+        let mut head = self.begin_at(channel, gap.resumed, GAP_SUFFIX, out);
         head.header("gap", gap.reason.as_str());
         head.header("content-type", "application/json");
         head.number("content-length", body.len());
@@ -66,16 +75,22 @@ impl MessageForm {
         Self { version: Version::V1_2, subscription: Some(id.into()), prefix: Prefix::Topic, acknowledged: true }
     }
 
-    fn begin<'a>(&self, channel: &ChannelName, position: Position, id_suffix: &str, out: &'a mut BytesMut) -> HeadWriter<'a> {
-        let mut head = HeadWriter::new(self.version, FrameCommand::Message, out);
-        if let Some(subscription) = &self.subscription {
-            head.header("subscription", subscription);
-        }
+    fn begin_at<'a>(&self, channel: &ChannelName, position: Position, id_suffix: &str, out: &'a mut BytesMut) -> HeadWriter<'a> {
         let id = |out: &mut BytesMut| {
             position.write_to(out);
             out.put_slice(id_suffix.as_bytes());
         };
-        head.plain("message-id", id);
+        let mut head = self.begin(channel.as_str(), id, out);
+        head.plain("position", |out| position.write_to(out));
+        head
+    }
+
+    fn begin<'a>(&self, name: &str, id: impl Fn(&mut BytesMut), out: &'a mut BytesMut) -> HeadWriter<'a> {
+        let mut head = HeadWriter::new(self.version, FrameCommand::Message, out);
+        if let Some(subscription) = &self.subscription {
+            head.header("subscription", subscription);
+        }
+        head.plain("message-id", &id);
         // STOMP 1.2: an ACK gives back the `ack` header, so it says of which subscription the message is.
         if self.acknowledged && self.version == Version::V1_2 {
             head.plain("ack", |out| {
@@ -84,15 +99,32 @@ impl MessageForm {
                 Escapes::of(self.version).write_value(self.subscription.as_deref().unwrap_or_default(), out);
             });
         }
-        head.header_in_two("destination", self.prefix.as_str(), channel.as_str());
-        head.plain("position", |out| position.write_to(out));
+        head.header_in_two("destination", self.prefix.as_str(), name);
         head
     }
 }
 
+/// Writes what the publisher gave, and ends the frame.
+fn write_draft(mut head: HeadWriter<'_>, time_ms: u64, draft: &Draft) {
+    head.header("content-type", draft.content_type.as_str());
+    head.number("content-length", draft.data.len());
+    head.header("time", &time_text(time_ms));
+    if let Some(key) = &draft.key {
+        head.header("key", key);
+    }
+    for (name, value) in draft.headers.iter().filter(|(name, _)| !is_ours(name)) {
+        head.header(name, value);
+    }
+    head.body(&draft.data);
+}
+
+fn time_text(time_ms: u64) -> String {
+    timestamp(time_ms).into_iter().map(char::from).collect()
+}
+
 /// Names what a MESSAGE says itself; a publication's own header of such a name would be taken for it.
 fn is_ours(name: &str) -> bool {
-    const OURS: [&str; 11] = [
+    const OURS: [&str; 16] = [
         "subscription",
         "message-id",
         "ack",
@@ -104,6 +136,11 @@ fn is_ours(name: &str) -> bool {
         "key",
         "gap",
         "redelivered",
+        "delivery-count",
+        "dead-from",
+        "dead-reason",
+        "dead-tries",
+        "dead-time",
     ];
     OURS.contains(&name)
 }

@@ -2,6 +2,7 @@
 //!
 //! `/topic/NAME` and `/NAME` are the channel `NAME`. `SUBSCRIBE` takes `after`, `earliest` or `last`; a `MESSAGE` carries its
 //! `position`, and so does the `RECEIPT` of a `SEND`; the `RECEIPT` of a `SUBSCRIBE` carries the `cursor` that it starts at.
+//! `/queue/NAME` is the queue `NAME` (see [`crate::queue`]).
 
 mod connect;
 mod decode;
@@ -118,5 +119,7 @@ impl Version {
 
 #[cfg(test)]
 mod codec_tests;
+#[cfg(test)]
+mod queue_tests;
 #[cfg(test)]
 mod session_tests;

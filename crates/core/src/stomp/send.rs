@@ -1,19 +1,29 @@
-//! SEND as a publish.
+//! SEND as a publish in a channel, or as a message to a queue.
 
-use super::destination::Destination;
+use super::destination::{Destination, Target};
 use super::fault::StompFault;
 use super::session::StompPublish;
 use super::{Frame, StompLimits};
 use crate::json::check_json;
 use crate::publication::{ContentType, Draft};
+use crate::queue::QueueName;
 
-impl StompPublish {
-    /// Reads what a SEND publishes. Headers that the protocol does not know are the publication's own.
+/// What a SEND sends, and to which kind of thing.
+#[derive(Debug)]
+pub(super) enum Sent {
+    Channel(StompPublish),
+    Queue(QueueName, Draft),
+}
+
+impl Sent {
+    /// Reads a SEND. Headers that the protocol does not know are the publication's own.
     pub(super) fn read(frame: &Frame, limits: &StompLimits) -> Result<Self, StompFault> {
-        let Destination { channel, .. } = Destination::parse(frame.require("destination")?)?;
-        // Refused here, so that a transaction is not refused for it once a part of it is published.
-        if channel.is_reserved() {
-            return Err(StompFault::ReservedChannel);
+        let Destination { target, .. } = Destination::parse(frame.require("destination")?)?;
+        // Refused here, so that a transaction is not refused for it once a part of it is done.
+        match &target {
+            Target::Channel(channel) if channel.is_reserved() => return Err(StompFault::ReservedChannel),
+            Target::Queue(queue) if queue.is_reserved() => return Err(StompFault::ReservedQueue),
+            _ => (),
         }
         let content_type = read_content_type(frame)?;
         if content_type == ContentType::Json {
@@ -22,7 +32,20 @@ impl StompPublish {
         let key = short("key", frame, limits)?.map(Into::into);
         let idempotency_key = short("idempotency-key", frame, limits)?.map(Into::into);
         let headers = frame.headers.iter().filter(|(name, _)| !is_known(name)).cloned().collect();
-        Ok(Self { channel, draft: Draft { data: frame.body.clone(), content_type, key, headers }, idempotency_key })
+        let draft = Draft { data: frame.body.clone(), content_type, key, headers };
+        match (target, idempotency_key) {
+            (Target::Channel(channel), idempotency_key) => Ok(Self::Channel(StompPublish { channel, draft, idempotency_key })),
+            (Target::Queue(queue), None) => Ok(Self::Queue(queue, draft)),
+            // Ignored, it would look like a promise.
+            (Target::Queue(_), Some(_)) => Err(StompFault::IdempotencyKeyToQueue),
+        }
+    }
+
+    pub(super) fn draft(&self) -> &Draft {
+        match self {
+            Self::Channel(publish) => &publish.draft,
+            Self::Queue(_, draft) => draft,
+        }
     }
 }
 

@@ -54,7 +54,7 @@ fn check(transcript: &str) {
 }
 
 /// The same after a client of this version has connected.
-fn check_connected(version: &str, transcript: &str) {
+pub(super) fn check_connected(version: &str, transcript: &str) {
     check(&format!(
         "< CONNECT accept-version:{version} host:h
          ! connect {version}
@@ -93,6 +93,8 @@ impl Script {
             ["subscribed", id, offset] => self.session.subscribed(Some(&receipt(id)), &at(number(offset)).into()),
             ["sent", id, offset] => self.session.message_sent(subscription(id), at(number(offset))),
             ["gap", id, offset] => self.session.gap_sent(subscription(id), at(number(offset))),
+            ["queued", id, first] => self.session.queued_sent(subscription(id), number(first)),
+            ["consuming", id] => self.session.consuming(Some(&receipt(id))),
             ["window", id, left] => assert_eq!(self.session.window(subscription(id)), number(left) as usize),
             ["nacked", count] => assert_eq!(self.session.nacked(), number(count)),
             ["silence"] => self.session.handle_silence(20_000),
@@ -135,6 +137,16 @@ fn show(action: &Action) -> String {
             format!("! subscribe {subscription} {channel} {}{}", show_start(start), mark(receipt))
         }
         Action::Unsubscribe { subscription, channel } => format!("! unsubscribe {subscription} {channel}"),
+        Action::Enqueue { queue, drafts, receipt } => {
+            let each = drafts.iter().map(|draft| format!(" {}", String::from_utf8_lossy(&draft.data)));
+            format!("! enqueue {queue}{}{}", each.collect::<String>(), mark(receipt))
+        }
+        Action::Consume { subscription, queue, window, form, receipt } => {
+            let acknowledged = if form.is_acknowledged() { " acknowledged" } else { "" };
+            format!("! consume {subscription} {queue} {window}{acknowledged}{}", mark(receipt))
+        }
+        Action::Answer { subscription, queue, numbers, verdict } => format!("! answer {subscription} {queue} {numbers:?} {verdict:?}"),
+        Action::Cancel { subscription, queue } => format!("! cancel {subscription} {queue}"),
         Action::WindowOpened { subscription } => format!("! window {subscription}"),
         Action::Close { .. } => "! close".to_owned(),
         Action::Reply(_) => String::new(),
@@ -237,7 +249,8 @@ fn sends_to_topics_and_bare_names() {
          > RECEIPT receipt-id:r1 position:1-43",
     );
     for (destination, code) in [
-        ("/queue/a", "queues-not-served"),
+        ("/queue", "invalid-destination"),
+        ("/queue/", "invalid-destination"),
         ("chat", "invalid-destination"),
         ("/", "invalid-destination"),
         ("/topic/", "invalid-destination"),
@@ -365,8 +378,8 @@ fn a_transaction_is_done_whole_or_not_at_all() {
              < ACK id:{one}@a transaction:t
              = window 0 0
              < COMMIT transaction:t receipt:c
-             ! window 0
              ! publish x=1 y=2 receipt:c
+             ! window 0
              = published c 9
              > RECEIPT receipt-id:c position:1-9
              < BEGIN transaction:t
@@ -485,7 +498,10 @@ fn a_send_keeps_type_key_and_own_headers() {
         let mut frame = Frame::new(FrameCommand::Send).with("destination", "/a");
         headers.iter().for_each(|(name, value)| frame.headers.push(((*name).into(), (*value).into())));
         frame.body = Bytes::from_static(body);
-        StompPublish::read(&frame, &limits()).expect("a publish")
+        match send::Sent::read(&frame, &limits()).expect("a publish") {
+            send::Sent::Channel(publish) => publish,
+            send::Sent::Queue(..) => panic!("a channel was written"),
+        }
     };
     assert_eq!(read(&[("receipt", "r"), ("content-length", "2")], b"hi").draft, Draft::text("hi"));
     assert_eq!(read(&[], b"\xff").draft.content_type, ContentType::Octets);

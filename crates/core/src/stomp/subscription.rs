@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::destination::Destination;
+use super::destination::{Destination, Target};
 use super::fault::{StompFault, quote};
 use super::frame::Frame;
 use super::message::GAP_SUFFIX;
 use super::session::SubscriptionNumber;
 use super::{StompLimits, Version};
-use crate::name::ChannelName;
 use crate::position::{Cursor, Position};
+use crate::queue::MessageNumber;
 use crate::start::Start;
 
 /// What SUBSCRIBE asks for.
@@ -41,30 +41,44 @@ pub(super) enum AckMode {
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) number: SubscriptionNumber,
-    pub(super) channel: ChannelName,
+    pub(super) target: Target,
     ack_mode: AckMode,
     prefetch: usize,
     /// What was sent and not answered for, in the order sent; at most `prefetch`.
     in_flight: VecDeque<MessageId>,
 }
 
-/// What a message is answered for by: the position, and whether it told a gap.
+/// What a message is answered for by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct MessageId {
-    pub(super) position: Position,
-    pub(super) is_gap: bool,
+pub(super) enum MessageId {
+    Publication(Position),
+    Gap(Position),
+    Queued(MessageNumber),
+}
+
+/// What an answer was for.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// The messages that are no longer in flight.
+    pub(super) messages: Vec<MessageId>,
+    /// Whether the window was shut until now.
+    pub(super) was_shut: bool,
 }
 
 impl SubscribeRequest {
     pub(super) fn read(frame: &Frame, version: Version, limits: &StompLimits) -> Result<Self, StompFault> {
-        let destination = frame.require("destination")?;
+        let destination = Destination::parse(frame.require("destination")?)?;
+        let start = read_start(frame)?;
+        if matches!(destination.target, Target::Queue(_)) && start != Start::Live {
+            return Err(StompFault::StartOfQueue);
+        }
         let prefetch = frame.get("prefetch-count").map(|text| read_prefetch(text, limits.prefetch_max)).transpose()?;
         Ok(Self {
             key: SubscriptionKey::read(frame, version, limits)?,
-            destination: Destination::parse(destination)?,
+            destination,
             ack_mode: AckMode::read(frame.get("ack"), version)?,
             prefetch: prefetch.unwrap_or(limits.prefetch_default),
-            start: read_start(frame)?,
+            start,
         })
     }
 }
@@ -106,13 +120,14 @@ impl AckMode {
 impl Subscription {
     pub(super) fn new(number: SubscriptionNumber, request: &SubscribeRequest) -> Self {
         let SubscribeRequest { destination, ack_mode, prefetch, .. } = request;
-        let channel = destination.channel.clone();
-        Self { number, channel, ack_mode: *ack_mode, prefetch: *prefetch, in_flight: VecDeque::new() }
+        let target = destination.target.clone();
+        Self { number, target, ack_mode: *ack_mode, prefetch: *prefetch, in_flight: VecDeque::new() }
     }
 
-    /// How many messages may be in flight, where the client answers for them.
+    /// How many messages may be in flight, where the client answers for them or a queue hands them out.
     pub(super) fn in_flight_max(&self) -> usize {
-        if self.ack_mode == AckMode::Auto { 0 } else { self.prefetch }
+        let is_bounded = self.ack_mode != AckMode::Auto || matches!(self.target, Target::Queue(_));
+        if is_bounded { self.prefetch } else { 0 }
     }
 
     /// How many more messages may be sent now.
@@ -134,26 +149,36 @@ impl Subscription {
         self.in_flight.contains(&id)
     }
 
-    /// Takes an answer: how many messages it was for, and whether the window was shut until now.
-    pub(super) fn answer(&mut self, id: MessageId) -> (usize, bool) {
-        let Some(at) = self.in_flight.iter().position(|known| *known == id) else { return (0, false) };
+    /// Takes an answer. What is not in flight changes nothing.
+    pub(super) fn answer(&mut self, id: MessageId) -> Answered {
+        let Some(at) = self.in_flight.iter().position(|known| *known == id) else { return Answered::default() };
         let was_shut = self.window() == 0;
-        match self.ack_mode {
-            AckMode::ClientIndividual => {
-                self.in_flight.remove(at);
-                (1, was_shut)
-            }
-            _ => (self.in_flight.drain(..=at).count(), was_shut),
-        }
+        let first = if self.ack_mode == AckMode::ClientIndividual { at } else { 0 };
+        Answered { messages: self.in_flight.drain(first..=at).collect(), was_shut }
     }
 }
 
 impl MessageId {
     /// Reads a `message-id` as [`super::MessageForm`] wrote it.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (cursor, is_gap) = text.strip_suffix(GAP_SUFFIX).map_or((text, false), |cursor| (cursor, true));
-        let position = Cursor::parse(cursor).ok()?.position()?;
-        Some(Self { position, is_gap })
+        if let Ok(number) = text.parse() {
+            return Some(Self::Queued(number));
+        }
+        let position = |text| Cursor::parse(text).ok()?.position();
+        match text.strip_suffix(GAP_SUFFIX) {
+            Some(cursor) => position(cursor).map(Self::Gap),
+            None => position(text).map(Self::Publication),
+        }
+    }
+}
+
+impl MessageId {
+    /// The number of a queue's message.
+    pub(super) fn queued(self) -> Option<MessageNumber> {
+        match self {
+            Self::Queued(number) => Some(number),
+            Self::Publication(_) | Self::Gap(_) => None,
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::fault::{StompFault, quote};
-use super::session::StompPublish;
+use super::send::Sent;
 use super::subscription::{MessageId, SubscriptionKey};
 use super::{Frame, StompLimits};
+use crate::queue::Verdict;
 
 /// What a committed transaction does, in the order sent.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
-    pub(super) publishes: Vec<StompPublish>,
+    pub(super) sent: Vec<Sent>,
     pub(super) answers: Vec<Answer>,
     bytes: usize,
 }
@@ -20,7 +21,7 @@ pub(super) struct Transaction {
 pub(super) struct Answer {
     pub(super) subscription: SubscriptionKey,
     pub(super) message: MessageId,
-    pub(super) is_nack: bool,
+    pub(super) verdict: Verdict,
 }
 
 /// The open transactions of a client.
@@ -48,15 +49,15 @@ impl Transactions {
     pub(super) fn end(&mut self, frame: &Frame) -> Result<Transaction, StompFault> {
         let id = frame.require("transaction")?;
         let transaction = self.open.remove(id).ok_or_else(|| unknown(id))?;
-        self.frames -= transaction.publishes.len() + transaction.answers.len();
+        self.frames -= transaction.sent.len() + transaction.answers.len();
         self.bytes -= transaction.bytes;
         Ok(transaction)
     }
 
-    pub(super) fn add_publish(&mut self, id: &str, publish: StompPublish, limits: &StompLimits) -> Result<(), StompFault> {
-        let bytes = publish.draft.cost_bytes();
+    pub(super) fn add_sent(&mut self, id: &str, sent: Sent, limits: &StompLimits) -> Result<(), StompFault> {
+        let bytes = sent.draft().cost_bytes();
         let transaction = self.room(id, bytes, limits)?;
-        transaction.publishes.push(publish);
+        transaction.sent.push(sent);
         Ok(())
     }
 

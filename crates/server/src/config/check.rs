@@ -1,5 +1,7 @@
 //! What the types alone cannot say: the ranges of all sections, and the keys that must agree with each other.
 
+use bongsu_core::queue::DeadLetterRule;
+
 use super::section::check_range;
 use super::{Config, Fault, Listener};
 
@@ -20,11 +22,16 @@ impl Config {
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
         self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
+        self.queues.check_ranges(&mut |key, value, allowed| within("queues", key, value, allowed));
         self.idempotency.check_ranges(&mut |key, value, allowed| within("idempotency", key, value, allowed));
         self.delivery.check_ranges(&mut |key, value, allowed| within("delivery", key, value, allowed));
         self.native.check_ranges(&mut |key, value, allowed| within("native", key, value, allowed));
         self.shutdown.check_ranges(&mut |key, value, allowed| within("shutdown", key, value, allowed));
         self.log.check_ranges(&mut |key, value, allowed| within("log", key, value, allowed));
+        if let Err(fault) = DeadLetterRule::parse(&self.queues.dead_letter) {
+            let allowed = format!("a queue's name such as \"dead\" or \"$dead/*\", or nothing: {fault}");
+            within("queues", "dead_letter", format!("{:?}", self.queues.dead_letter), allowed);
+        }
         for host in self.http.hosts.iter().filter(|host| !is_host(host)) {
             within("http", "hosts", format!("{host:?}"), "names as a browser puts them into Host, such as \"chat.example\"".to_owned());
         }
@@ -47,6 +54,10 @@ impl Config {
         if history.bytes_max > history.total_bytes_max {
             let (one, all) = (history.bytes_max.to_string(), history.total_bytes_max.to_string());
             disagree("history.bytes_max", one, "history.total_bytes_max", all);
+        }
+        if self.queues.bytes_max > self.queues.total_bytes_max {
+            let (one, all) = (self.queues.bytes_max.to_string(), self.queues.total_bytes_max.to_string());
+            disagree("queues.bytes_max", one, "queues.total_bytes_max", all);
         }
         if self.http.body_bytes_max > self.http.batch_bytes_max {
             let (one, all) = (self.http.body_bytes_max.to_string(), self.http.batch_bytes_max.to_string());

@@ -58,6 +58,8 @@ pub struct Config {
     pub console: Console,
     /// What a channel retains, and what all of them may hold in sum.
     pub history: History,
+    /// What a queue may hold, and what all of them may hold in sum.
+    pub queues: Queues,
     /// How long a repeated publish is recognised.
     pub idempotency: Idempotency,
     /// How publications wait for their subscribers.
@@ -273,6 +275,28 @@ section! {
         unused_after: Period = Period::hours(1), in Period::secs(1)..=Period::days(36_525);
         /// Let-go channels whose epoch and head are remembered.
         forgotten_max: usize = 1_000_000, in 0..=100_000_000;
+    }
+}
+
+section! {
+    /// What a queue may hold, and what all of them may hold in sum.
+    Queues {
+        /// Messages held by a queue, those in hand included.
+        messages_max: usize = 10_000, in 1..=100_000_000;
+        /// Bytes held by a queue.
+        bytes_max: Size = Size::mib(16), in Size::kib(1)..=Size::gib(1024);
+        /// How long a message may wait.
+        age_max: Period = Period::days(1), in Period::secs(1)..=Period::days(36_525);
+        /// Bytes held by all queues together.
+        total_bytes_max: Size = Size::mib(128), in Size::kib(1)..=Size::gib(1024);
+        /// Queues that hold messages at once.
+        queues_max: usize = 10_000, in 1..=100_000_000;
+        /// Consumers of a queue.
+        consumers_max: usize = 1_000, in 1..=1_000_000;
+        /// How often a message may fail; 0 for ever again.
+        tries_max: u32 = 10, in 0..=1_000_000;
+        /// Where messages go that failed too often, were rejected or waited too long; `*` stands for the queue's name.
+        dead_letter: String = "$dead/*".to_owned();
     }
 }
 

@@ -155,6 +155,11 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
             "http.origins = [\"chat.example\"] is not allowed; allowed: origins such as \"https://chat.example\", without a path",
         ),
         ("http.hosts = [1]", "http.hosts = [1] is not allowed; allowed: a text in quotes"),
+        (
+            "queues.dead_letter = \"*/*\"",
+            "queues.dead_letter = \"*/*\" is not allowed; allowed: a queue's name such as \"dead\" or \"$dead/*\", or nothing: * stands for \
+             the queue's name; write it once",
+        ),
         ("log.level = \"loud\"", "log.level = \"loud\" is not allowed; allowed: one of `error`, `warn`, `info`, `debug`, `trace`"),
         ("[[channels]]", "channels = {} is not allowed; allowed: a table with a pattern such as pattern = \"chat/**\""),
     ] {
@@ -178,6 +183,10 @@ fn keys_that_contradict_each_other_are_told() {
         (
             "[history]\ntotal_bytes_max = \"1 MiB\"",
             "history.bytes_max = 16 MiB must not be greater than history.total_bytes_max = 1 MiB; change either",
+        ),
+        (
+            "[queues]\ntotal_bytes_max = \"1 MiB\"",
+            "queues.bytes_max = 16 MiB must not be greater than queues.total_bytes_max = 1 MiB; change either",
         ),
         (
             "[listen]\nhttp = \"off\"\ntcp = \"off\"\nstomp = \"off\"",

@@ -2,6 +2,7 @@
 //! so that no two workers see two publications the other way round.
 
 mod inbox;
+mod queues;
 mod snapshot;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use bongsu_core::{ChannelName, Draft, Offset, Position, Start};
 
 use crate::clock::Clock;
 pub use inbox::Inbox;
+pub use queues::{QueueBounds, QueueEngine};
 
 /// The engine of one process.
 pub struct Engine {
@@ -23,6 +25,7 @@ pub struct Engine {
     /// By which channels are spread over the shards, and their epochs are made.
     secret: [u8; 16],
     inboxes: Box<[Inbox]>,
+    queues: QueueEngine,
     clock: Clock,
     total_bytes_max: AtomicUsize,
 }
@@ -46,8 +49,9 @@ impl Engine {
         let shard =
             |_| Shard { directory: Mutex::new(Directory::new(secret, limits, Arc::clone(&rules))), held_bytes: AtomicUsize::new(0) };
         let inboxes = (0..workers).map(|_| Inbox::default()).collect();
+        let queues = QueueEngine::new(secret, workers, clock);
         let total_bytes_max = AtomicUsize::new(total_bytes_max);
-        Self { shards: (0..SHARDS).map(shard).collect(), secret, inboxes, clock, total_bytes_max }
+        Self { shards: (0..SHARDS).map(shard).collect(), secret, inboxes, queues, clock, total_bytes_max }
     }
 
     /// The clock that it goes by.
@@ -127,6 +131,11 @@ impl Engine {
     /// How many channels there are.
     pub fn channels(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// The queues, which are apart from the channels.
+    pub fn queues(&self) -> &QueueEngine {
+        &self.queues
     }
 
     /// What was announced to a worker.

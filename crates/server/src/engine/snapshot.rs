@@ -1,4 +1,4 @@
-//! The engine's channels, written down at the end and taken up again at the start.
+//! The engine's channels and queues, written down at the end and taken up again at the start.
 
 use std::io::{self, Write};
 
@@ -16,18 +16,20 @@ pub struct Restoring<'a> {
 }
 
 impl Engine {
-    /// Refuses every publication from now on. When it returns, whatever was given a position is in its log.
+    /// Refuses every publication and every change of a queue from now on. When it returns, whatever was given a position is in its log.
     pub fn close(&self) {
         self.shards.iter().for_each(|shard| shard.lock().close());
+        self.queues.close();
     }
 
-    /// Writes all channels down. Close the engine before, so that nothing comes after.
+    /// Writes all channels and queues down. Close the engine before, so that nothing comes after.
     pub fn save<W: Write>(&self, out: W) -> io::Result<(W, Totals)> {
         let server = ServerState { secret: self.secret, shards: SHARDS as u32, taken_ms: self.clock.now_ms() };
         let mut writer = Writer::new(out, server)?;
         for shard in &self.shards {
             shard.lock().save(&mut writer)?;
         }
+        self.queues.save(&mut writer)?;
         writer.finish()
     }
 
@@ -78,6 +80,7 @@ impl Restoring<'_> {
             }
             Item::Dormant(name, head) => self.engine.shard(&name).lock().restore_dormant(&name, head),
             Item::Channel(state) => self.take_channel(*state),
+            Item::Queue(state) => self.engine.queues.restore(*state),
         }
     }
 

@@ -23,7 +23,8 @@ impl Collector for Cells {
         self.counters(&mut families, "tls_handshakes", help, "result", |worker| &worker.tls_handshakes, TlsHandshake::ALL)?;
         self.encode_requests(&mut families)?;
         self.encode_faults(&mut families)?;
-        self.encode_held(&mut families)
+        self.encode_held(&mut families)?;
+        self.encode_queues(&mut families)
     }
 }
 
@@ -129,25 +130,31 @@ impl Cells {
 }
 
 /// Writes families one after the other.
-struct Families<'a>(DescriptorEncoder<'a>);
+pub(super) struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    fn begin<'s>(&'s mut self, name: &'s str, help: &str, unit: Option<&'s Unit>, kind: MetricType) -> Result<MetricEncoder<'s>, Error> {
+    pub(super) fn begin<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, Error> {
         self.0.encode_descriptor(name, help, unit, kind)
     }
 
     /// A counter without labels.
-    fn count(&mut self, name: &str, help: &str, unit: Option<&Unit>, count: u64) -> Result<(), Error> {
+    pub(super) fn count(&mut self, name: &str, help: &str, unit: Option<&Unit>, count: u64) -> Result<(), Error> {
         self.begin(name, help, unit, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
     }
 
     /// A gauge without labels.
-    fn single(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: i64) -> Result<(), Error> {
+    pub(super) fn single(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: i64) -> Result<(), Error> {
         self.begin(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
     }
 }
 
-fn counter(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, count: u64) -> Result<(), Error> {
+pub(super) fn counter(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, count: u64) -> Result<(), Error> {
     family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
 }
 

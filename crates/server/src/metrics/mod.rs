@@ -5,6 +5,7 @@
 
 mod export;
 mod labels;
+mod queues;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bongsu_core::GapReason;
+use bongsu_core::queue::{Depth, QueueCounts};
 use prometheus_client::registry::Registry;
 
 pub use labels::{CloseReason, Route, StatusClass, TlsHandshake, TransportKind};
@@ -45,6 +47,7 @@ struct Cells {
     workers: Box<[WorkerCells]>,
     history_bytes: Gauge,
     channels: Gauge,
+    queues: Mutex<(Depth, QueueCounts)>,
 }
 
 /// The cells of one worker, apart from those of the others by more than a cache line and the one that is prefetched with it.
@@ -85,7 +88,7 @@ impl Metrics {
     /// Counters for so many workers, all at 0.
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers).map(|_| WorkerCells::default()).collect();
-        let cells = Arc::new(Cells { workers, history_bytes: Gauge::default(), channels: Gauge::default() });
+        let cells = Arc::new(Cells { workers, history_bytes: Gauge::default(), channels: Gauge::default(), queues: Mutex::default() });
         let mut registry = Registry::with_prefix("bongsu");
         registry.register_collector(Box::new(Arc::clone(&cells)));
         Self { cells, registry }
@@ -105,6 +108,11 @@ impl Metrics {
     /// Channels that exist.
     pub fn channels(&self) -> &Gauge {
         &self.cells.channels
+    }
+
+    /// What queues hold, and what happened in them so far.
+    pub fn set_queues(&self, depth: Depth, counts: QueueCounts) {
+        *self.cells.queues.lock().unwrap_or_else(PoisonError::into_inner) = (depth, counts);
     }
 
     /// Connections held now, by all workers together.

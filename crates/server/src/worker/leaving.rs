@@ -24,6 +24,7 @@ impl Worker {
     /// Begins to take leave: everyone is told goodbye, at the configured pace, and whoever is left at the end is cut off.
     pub(crate) fn leave(&mut self) {
         let now_ms = self.now_ms();
+        self.engine().queues().rest();
         let config = &self.shared.config.shutdown;
         let (timeout_ms, pace) = (config.timeout.as_millis(), config.pace_per_second);
         let to_tell = self.hub.keys().map(|(key, connection)| (key, connection.generation)).collect::<Vec<_>>();

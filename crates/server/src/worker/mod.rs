@@ -33,6 +33,7 @@ use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
 use crate::shared::Shared;
 use crate::tally::Tallies;
 use crate::tls::TlsLink;
+use crate::transport::stomp::Consumers;
 use leaving::Leaving;
 
 /// A worker, shared by the tasks of its thread.
@@ -46,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) rng: SmallRng,
     pub(crate) leaving: Option<Leaving>,
     pub(crate) http2: Peers,
+    /// Who consumes queues.
+    pub(crate) consumers: Consumers,
     index: usize,
     pub(crate) me: Weak<RefCell<Worker>>,
     deadlines: Deadlines,
@@ -122,6 +125,7 @@ impl Worker {
                 rng: SmallRng::from_rng(&mut rand::rng()),
                 leaving: None,
                 http2: Peers::default(),
+                consumers: Consumers::default(),
                 index,
                 me: me.clone(),
                 deadlines: Deadlines::new(shared.clock.now_ms()),
@@ -269,6 +273,7 @@ impl Worker {
 
     /// All that a connection was owed has gone out.
     fn on_drained(&mut self, key: SubscriberKey) {
+        self.send_queued(key);
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
             Phase::Closing(_) if connection.link.owes() => self.write_on(key),
@@ -356,6 +361,7 @@ impl Worker {
     pub(crate) fn finish(&mut self, key: SubscriberKey, last: Bytes, reason: CloseReason, grace_ms: u64) {
         let now_ms = self.now_ms();
         self.stop_waiting(key);
+        self.stop_consuming(key, reason);
         // A goodbye is not held to a bound that may be the reason for it: the outbox was emptied of all else.
         if !last.is_empty() && self.hub.send(key, last, now_ms).is_err() {
             return self.close(key, reason);
@@ -374,6 +380,7 @@ impl Worker {
     /// Ends a connection at once.
     pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
         self.stop_waiting(key);
+        self.stop_consuming(key, reason);
         let Some(connection) = self.hub.remove(key) else { return };
         connection.link.cut();
         if let Some(kind) = connection.paused {

@@ -84,6 +84,9 @@ impl Worker {
             shared.engine.sweep();
             shared.metrics.history_bytes().set(shared.engine.held_bytes() as i64);
             shared.metrics.channels().set(shared.engine.channels() as i64);
+            shared.engine.queues().sweep();
+            let (depth, counts) = shared.engine.queues().totals();
+            shared.metrics.set_queues(depth, counts);
         }
     }
 }

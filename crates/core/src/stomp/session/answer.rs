@@ -32,6 +32,8 @@ impl StompSession {
 
     /// Refuses what the last action asked for: an ERROR, and the connection ends.
     pub fn refuse(&mut self, receipt: Option<&Receipt>, code: &'static str, message: impl Into<String>) {
+        // What else the frame asked for is not done.
+        self.actions.clear();
         let fault = StompFault::Refused { code, message: message.into() };
         self.fail_with(&fault, receipt.map(|receipt| &*receipt.0), None);
     }
@@ -47,6 +49,11 @@ impl StompSession {
         self.receipt(receipt, Some(("cursor", cursor.as_str())));
     }
 
+    /// Says that a queue is being consumed.
+    pub fn consuming(&mut self, receipt: Option<&Receipt>) {
+        self.receipt(receipt, None);
+    }
+
     /// Ends the session because nothing came for longer than was agreed.
     pub fn handle_silence(&mut self, expect_ms: u64) {
         self.fail(&StompFault::HeartBeatMissed { expect_ms }, None);
@@ -58,6 +65,8 @@ impl StompSession {
         if matches!(self.state, State::Ended) {
             return;
         }
+        // What a frame still asked for is not done, and not said to be.
+        self.actions.clear();
         let goodbye = why.goodbye();
         // The reason for a close frame has no room for more than the cursor, which is a header here.
         let message = if let Disconnect::Slow { .. } = why { SLOW.to_owned() } else { goodbye.reason };

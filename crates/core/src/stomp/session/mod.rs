@@ -9,15 +9,18 @@ use bytes::{Bytes, BytesMut};
 
 use super::connect::{Connect, HeartBeatOffer};
 use super::decode::Decoder;
+use super::destination::Target;
 use super::fault::{StompFault, quote};
 use super::frame::{Frame, FrameCommand};
 use super::message::MessageForm;
-use super::subscription::{AckMode, MessageId, SubscribeRequest, Subscription, SubscriptionKey, not_in_flight};
-use super::transaction::{Answer, Transactions};
+use super::send::Sent;
+use super::subscription::{AckMode, Answered, MessageId, SubscribeRequest, Subscription, SubscriptionKey, not_in_flight};
+use super::transaction::{Answer, Transaction, Transactions};
 use super::{StompLimits, Version};
 use crate::name::ChannelName;
 use crate::position::Position;
 use crate::publication::Draft;
+use crate::queue::{MessageNumber, QueueName, Verdict};
 use crate::start::Start;
 
 /// One client's session.
@@ -80,6 +83,47 @@ pub enum Action {
         subscription: SubscriptionNumber,
         /// The channel that it followed.
         channel: ChannelName,
+    },
+    /// Put these into the queue, all or none; then `published`, or `refuse`.
+    Enqueue {
+        /// The queue.
+        queue: QueueName,
+        /// One SEND, or those of a transaction to this queue.
+        drafts: Vec<Draft>,
+        /// What to acknowledge once it is done.
+        receipt: Option<Receipt>,
+    },
+    /// Begin to consume the queue; then `consuming`, or `refuse`.
+    Consume {
+        /// The subscription in later calls and actions.
+        subscription: SubscriptionNumber,
+        /// The queue.
+        queue: QueueName,
+        /// How many messages may be in hand.
+        window: usize,
+        /// How its messages are written. For a form that is acknowledged, tell the session of each by `queued_sent`; otherwise they are
+        /// done once they are sent.
+        form: MessageForm,
+        /// What to acknowledge once it is done.
+        receipt: Option<Receipt>,
+    },
+    /// Pass on what the client says of messages that it has in hand.
+    Answer {
+        /// The subscription.
+        subscription: SubscriptionNumber,
+        /// The queue.
+        queue: QueueName,
+        /// The messages.
+        numbers: Vec<MessageNumber>,
+        /// What it says of them.
+        verdict: Verdict,
+    },
+    /// Consume the queue no more.
+    Cancel {
+        /// The subscription, which is already forgotten here.
+        subscription: SubscriptionNumber,
+        /// The queue that it consumed.
+        queue: QueueName,
     },
     /// A subscription that could be sent no more can be sent more again.
     WindowOpened {
@@ -162,12 +206,17 @@ impl StompSession {
 
     /// Notes that a publication was sent, so that it waits for its ACK. Needless for a form that is not acknowledged.
     pub fn message_sent(&mut self, subscription: SubscriptionNumber, position: Position) {
-        self.sent(subscription, MessageId { position, is_gap: false });
+        self.sent(subscription, MessageId::Publication(position));
     }
 
     /// Notes that a gap was sent, which waits for its ACK like any message.
     pub fn gap_sent(&mut self, subscription: SubscriptionNumber, resumed: Position) {
-        self.sent(subscription, MessageId { position: resumed, is_gap: true });
+        self.sent(subscription, MessageId::Gap(resumed));
+    }
+
+    /// Notes that a message of a queue was sent, so that it waits for its ACK. Needless for a form that is not acknowledged.
+    pub fn queued_sent(&mut self, subscription: SubscriptionNumber, number: MessageNumber) {
+        self.sent(subscription, MessageId::Queued(number));
     }
 
     /// How many messages the client has refused so far.
@@ -197,8 +246,8 @@ impl StompSession {
             Send => self.handle_send(frame),
             Subscribe => self.handle_subscribe(frame, version),
             Unsubscribe => self.handle_unsubscribe(frame, version),
-            Ack => self.handle_answer(frame, version, false),
-            Nack if version > Version::V1_0 => self.handle_answer(frame, version, true),
+            Ack => self.handle_answer(frame, version, Verdict::Done),
+            Nack if version > Version::V1_0 => self.handle_answer(frame, version, refusal(frame)?),
             Begin => self.transactions.begin(frame, &self.limits).and_then(|()| self.done(frame)),
             Commit => self.handle_commit(frame),
             Abort => self.transactions.end(frame).and_then(|_| self.done(frame)),
@@ -218,20 +267,20 @@ impl StompSession {
     }
 
     fn handle_send(&mut self, frame: &Frame) -> Result<(), StompFault> {
-        let publish = StompPublish::read(frame, &self.limits)?;
+        let sent = Sent::read(frame, &self.limits)?;
         if let Some(transaction) = frame.get("transaction") {
-            self.transactions.add_publish(transaction, publish, &self.limits)?;
+            self.transactions.add_sent(transaction, sent, &self.limits)?;
             return self.done(frame);
         }
         let receipt = self.receipt_of(frame)?;
-        self.actions.push_back(Action::Publish { publishes: vec![publish], receipt });
+        self.send(vec![sent], receipt);
         Ok(())
     }
 
     fn handle_subscribe(&mut self, frame: &Frame, version: Version) -> Result<(), StompFault> {
         let request = SubscribeRequest::read(frame, version, &self.limits)?;
         let receipt = self.receipt_of(frame)?;
-        if request.destination.channel.is_reserved() {
+        if matches!(&request.destination.target, Target::Channel(channel) if channel.is_reserved()) {
             return Err(StompFault::ReservedChannel);
         }
         if self.numbers.contains_key(&request.key) {
@@ -255,23 +304,28 @@ impl StompSession {
             acknowledged: request.ack_mode != AckMode::Auto,
         };
         self.numbers.insert(request.key, subscription);
-        let channel = request.destination.channel;
-        self.actions.push_back(Action::Subscribe { subscription, channel, start: request.start, form, receipt });
+        self.actions.push_back(match request.destination.target {
+            Target::Channel(channel) => Action::Subscribe { subscription, channel, start: request.start, form, receipt },
+            Target::Queue(queue) => Action::Consume { subscription, queue, window: request.prefetch, form, receipt },
+        });
         Ok(())
     }
 
     fn handle_unsubscribe(&mut self, frame: &Frame, version: Version) -> Result<(), StompFault> {
         let key = SubscriptionKey::read(frame, version, &self.limits)?;
         let closed = self.numbers.remove(&key).and_then(|number| self.subscriptions.remove(&number));
-        let Subscription { number, channel, .. } =
+        let Subscription { number: subscription, target, .. } =
             closed.ok_or_else(|| StompFault::UnknownSubscription { id: quote(key.as_str().as_bytes()) })?;
-        self.actions.push_back(Action::Unsubscribe { subscription: number, channel });
+        self.actions.push_back(match target {
+            Target::Channel(channel) => Action::Unsubscribe { subscription, channel },
+            Target::Queue(queue) => Action::Cancel { subscription, queue },
+        });
         self.done(frame)
     }
 
-    fn handle_answer(&mut self, frame: &Frame, version: Version, is_nack: bool) -> Result<(), StompFault> {
+    fn handle_answer(&mut self, frame: &Frame, version: Version, verdict: Verdict) -> Result<(), StompFault> {
         let (subscription, message) = self.answered(frame, version)?;
-        let answer = Answer { subscription, message, is_nack };
+        let answer = Answer { subscription, message, verdict };
         match frame.get("transaction") {
             Some(transaction) => self.transactions.add_answer(transaction, answer, &self.limits)?,
             None => self.apply(&answer),
@@ -303,25 +357,57 @@ impl StompSession {
     fn apply(&mut self, answer: &Answer) {
         let Some(number) = self.numbers.get(&answer.subscription) else { return };
         let Some(subscription) = self.subscriptions.get_mut(number) else { return };
-        let (answered, was_shut) = subscription.answer(answer.message);
-        if answer.is_nack {
-            self.nacked += answered as u64;
+        let Answered { messages, was_shut } = subscription.answer(answer.message);
+        if answer.verdict != Verdict::Done {
+            self.nacked += messages.len() as u64;
         }
-        if was_shut {
-            self.actions.push_back(Action::WindowOpened { subscription: *number });
-        }
+        let subscription = match &subscription.target {
+            Target::Channel(_) if was_shut => Action::WindowOpened { subscription: *number },
+            Target::Queue(queue) if !messages.is_empty() => Action::Answer {
+                subscription: *number,
+                queue: queue.clone(),
+                numbers: messages.iter().filter_map(|message| message.queued()).collect(),
+                verdict: answer.verdict,
+            },
+            _ => return,
+        };
+        self.actions.push_back(subscription);
     }
 
     fn handle_commit(&mut self, frame: &Frame) -> Result<(), StompFault> {
         let receipt = self.receipt_of(frame)?;
         let transaction = self.transactions.end(frame)?;
-        transaction.answers.iter().for_each(|answer| self.apply(answer));
-        if transaction.publishes.is_empty() {
-            self.receipt(receipt.as_ref(), None);
-        } else {
-            self.actions.push_back(Action::Publish { publishes: transaction.publishes, receipt });
-        }
+        let Transaction { sent, answers, .. } = transaction;
+        let receipt = if sent.is_empty() { receipt } else { self.send(sent, receipt) };
+        // After what was sent, so that nothing is acknowledged for whose sake something should have been sent that was refused.
+        answers.iter().for_each(|answer| self.apply(answer));
+        self.receipt(receipt.as_ref(), None);
         Ok(())
+    }
+
+    /// Asks for what was sent to be done: queue by queue, then the channels. The last carries the receipt.
+    fn send(&mut self, sent: Vec<Sent>, receipt: Option<Receipt>) -> Option<Receipt> {
+        let (mut publishes, mut queues) = (Vec::new(), Vec::<(QueueName, Vec<Draft>)>::new());
+        for sent in sent {
+            match sent {
+                Sent::Channel(publish) => publishes.push(publish),
+                Sent::Queue(queue, draft) => match queues.iter_mut().find(|(known, _)| *known == queue) {
+                    Some((_, drafts)) => drafts.push(draft),
+                    None => queues.push((queue, vec![draft])),
+                },
+            }
+        }
+        let mut receipt = receipt;
+        let count = queues.len();
+        for (place, (queue, drafts)) in queues.into_iter().enumerate() {
+            let is_last = place + 1 == count && publishes.is_empty();
+            let receipt = if is_last { receipt.take() } else { None };
+            self.actions.push_back(Action::Enqueue { queue, drafts, receipt });
+        }
+        if !publishes.is_empty() {
+            self.actions.push_back(Action::Publish { publishes, receipt: receipt.take() });
+        }
+        receipt
     }
 
     fn handle_disconnect(&mut self, frame: &Frame) -> Result<(), StompFault> {
@@ -361,5 +447,14 @@ impl fmt::Display for Receipt {
 impl fmt::Display for SubscriptionNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What a NACK says: RabbitMQ's `requeue:false` has a queue's message not tried again.
+fn refusal(frame: &Frame) -> Result<Verdict, StompFault> {
+    match frame.get("requeue") {
+        None | Some("true") => Ok(Verdict::Failed),
+        Some("false") => Ok(Verdict::Rejected),
+        Some(_) => Err(StompFault::InvalidRequeue),
     }
 }

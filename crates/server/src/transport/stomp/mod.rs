@@ -2,6 +2,7 @@
 
 mod beats;
 mod publish;
+mod queues;
 mod subscribe;
 mod upgrade;
 
@@ -20,6 +21,7 @@ use crate::metrics::CloseReason;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use beats::Beats;
+pub(crate) use queues::Consumers;
 pub(crate) use upgrade::{SUBPROTOCOLS, offered};
 
 /// A connection that speaks STOMP.
@@ -126,6 +128,8 @@ impl Worker {
 
     /// The client sends no more over TCP. One that follows something may still receive.
     pub(crate) fn on_stomp_end(&mut self, key: SubscriberKey) {
+        // Whoever was killed looks the same. It can answer for nothing any more, so what it has in hand goes to others.
+        self.stop_consuming(key, CloseReason::Vanished);
         let Some(connection) = self.hub.sink(key) else { return };
         connection.half_closed = true;
         if connection.phase.stomp().is_some_and(|stomp| stomp.followed.is_empty()) {
@@ -187,6 +191,12 @@ impl Worker {
             Action::Subscribe { subscription, channel, start, form, receipt } => {
                 self.subscribe_stomp(key, subscription, &channel, &start, &form, receipt.as_ref(), replies);
             }
+            Action::Enqueue { queue, drafts, receipt } => self.enqueue_stomp(key, &queue, drafts, receipt.as_ref()),
+            Action::Consume { subscription, queue, window, form, receipt } => {
+                self.consume_stomp(key, subscription, queue, window, form, receipt.as_ref());
+            }
+            Action::Answer { subscription, queue, numbers, verdict } => self.answer_stomp(key, subscription, &queue, &numbers, verdict),
+            Action::Cancel { subscription, queue } => self.cancel_stomp(key, subscription, &queue),
             Action::Unsubscribe { subscription, .. } => self.unsubscribe_stomp(key, subscription),
             Action::WindowOpened { subscription } => self.open_window(key, subscription),
             Action::Reply(frame) => self.say_frame(key, &frame, replies),
