@@ -35,8 +35,8 @@ impl Latest {
 
     /// The newest of each key that lie after an offset, as far as `through`, in order.
     pub(crate) fn between(&self, after: Offset, through: Offset) -> impl Iterator<Item = Offset> {
-        let first = after.saturating_add(1);
-        self.offsets.range(first.min(through.saturating_add(1))..=through).copied()
+        let end = through.saturating_add(1);
+        self.offsets.range(after.saturating_add(1).min(end)..end).copied()
     }
 
     /// What it holds in memory; the keys themselves belong to their publications.

@@ -181,8 +181,8 @@ impl Channel {
 
     /// All payload bytes up to an offset of the present life.
     pub(crate) fn bytes_through(&self, offset: Offset) -> u64 {
-        let last = offset.checked_sub(1).map(|last| &self.life().publications[last as usize]);
-        last.map_or(0, |last| last.bytes_before + last.draft.data.len() as u64)
+        // Summed anew: a log that was let go in between counts from 0 again.
+        self.life().publications[..offset as usize].iter().map(|publication| publication.draft.data.len() as u64).sum()
     }
 
     /// The same key came again, or a new one: holds what the log said against what is known.

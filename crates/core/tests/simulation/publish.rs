@@ -37,10 +37,9 @@ impl World {
         let is_full = self.directory.borrow().published() >= self.directory_limits.channels_max;
         let published = self.directory.borrow_mut().publish(&name, draft, key.map(IdempotencyKey::anonymous), self.now_ms);
         let cause = if is_full { Cause::PublishToFull(channel) } else { Cause::Publish(channel) };
-        let is_held = self.is_held(channel);
         let published = match published {
             Err(PublishFault::Held) => {
-                assert!(is_held, "a publisher waits only for a subscriber that is behind");
+                assert!(self.is_held(channel, false), "a publisher waits only for a subscriber that is behind");
                 let worker = self.chance.below(self.workers.len());
                 assert!(self.directory.borrow_mut().await_release(&name, worker), "what is held is released later");
                 self.waiting.borrow_mut().insert(name);
@@ -53,7 +52,7 @@ impl World {
                 return self.observe(cause);
             }
         };
-        assert!(!is_held, "publishers wait for a subscriber that is behind");
+        assert!(!self.is_held(channel, true), "publishers wait for a subscriber that is behind");
         let watched = self.is_watched(channel);
         if let Some((publication, watchers)) = &published.announce {
             self.model.channels[channel].append(publication, watched);
@@ -72,12 +71,14 @@ impl World {
     }
 
     /// Whether a subscriber of a channel that pauses its publishers is further behind than it may be: the whole of what they wait for.
-    fn is_held(&self, channel: usize) -> bool {
+    /// What was trimmed in the meantime counts as taken, or, since nobody has looked, not yet.
+    fn is_held(&self, channel: usize, trimmed_is_taken: bool) -> bool {
         let of = &self.model.channels[channel];
         if of.limits.slow != SlowPolicy::Pause {
             return false;
         }
         let head = of.head();
+        let floor = if trimmed_is_taken { of.floor().offset } else { 0 };
         let mut slowest = head.offset;
         let mut taken = of.bytes_through(head.offset);
         for worker in self.workers.iter().filter(|worker| worker.hub.channel(&of.name).is_some()) {
@@ -89,7 +90,7 @@ impl World {
             let Link::Stream(stream) = &reader.link else { continue };
             for followed in reader.follows.iter().filter(|followed| followed.channel == channel) {
                 let sent = followed.slot.and_then(|slot| self.workers[stream.worker].hub.sent(stream.key, slot));
-                taken = sent.map_or(taken, |sent| taken.min(of.bytes_through(sent.offset.max(followed.joined))));
+                taken = sent.map_or(taken, |sent| taken.min(of.bytes_through(sent.offset.max(followed.joined).max(floor))));
             }
         }
         of.bytes_through(head.offset) - taken > of.limits.lag_bytes_max
