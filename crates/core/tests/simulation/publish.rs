@@ -71,17 +71,18 @@ impl World {
     }
 
     /// Whether a subscriber of a channel that pauses its publishers is further behind than it may be: the whole of what they wait for.
-    /// What was trimmed in the meantime counts as taken, or, since nobody has looked, not yet.
-    fn is_held(&self, channel: usize, trimmed_is_taken: bool) -> bool {
+    /// For certain, or perhaps: what was trimmed in the meantime nobody may have looked at yet, and what a worker has yet to be told
+    /// may be from before it began to watch.
+    fn is_held(&self, channel: usize, certainly: bool) -> bool {
         let of = &self.model.channels[channel];
         if of.limits.slow != SlowPolicy::Pause {
             return false;
         }
         let head = of.head();
-        let floor = if trimmed_is_taken { of.floor().offset } else { 0 };
+        let floor = if certainly { of.floor().offset } else { 0 };
         let mut slowest = head.offset;
         let mut taken = of.bytes_through(head.offset);
-        for worker in self.workers.iter().filter(|worker| worker.hub.channel(&of.name).is_some()) {
+        for worker in self.workers.iter().filter(|worker| !certainly && worker.hub.channel(&of.name).is_some()) {
             let untold = worker.inbox.iter().find(|announcement| announcement.channel == of.name);
             slowest = untold.map_or(slowest, |untold| slowest.min(untold.publication.position.offset - 1));
         }
