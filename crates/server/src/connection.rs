@@ -13,6 +13,7 @@ use crate::transport::http::{Exchange, Plan};
 use crate::transport::stream::Streaming;
 use crate::transport::tcp::Lines;
 use crate::transport::websocket::WebSocketPhase;
+use crate::worker::held::Pending;
 
 /// A connection that a worker owns.
 pub struct Connection {
@@ -35,6 +36,8 @@ pub struct Connection {
     pub(crate) half_closed: bool,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
+    /// What it publishes, while that has to wait. It is not read from, and no time runs against it.
+    pub(crate) held: Option<Box<Pending>>,
 }
 
 /// What a connection is about.
@@ -102,6 +105,7 @@ impl Connection {
             fresh: true,
             half_closed: false,
             reader: None,
+            held: None,
         }
     }
 }
@@ -132,7 +136,7 @@ pub(crate) fn close_reason(why: &Disconnect) -> CloseReason {
         Disconnect::Slow { .. } => CloseReason::Slow,
         Disconnect::Gap { .. } => CloseReason::Gap,
         Disconnect::PingTimeout | Disconnect::IdleTimeout => CloseReason::Silent,
-        Disconnect::Overloaded | Disconnect::TooLarge { .. } | Disconnect::Expired => CloseReason::Limit,
+        Disconnect::Overloaded | Disconnect::Held | Disconnect::TooLarge { .. } | Disconnect::Expired => CloseReason::Limit,
         Disconnect::Internal | Disconnect::ProtocolFault { .. } => CloseReason::Fault,
     }
 }

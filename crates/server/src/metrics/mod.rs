@@ -3,6 +3,7 @@
 //! Each worker writes cells of its own, so that counting on the hot path is a load, an addition and a store, without a locked
 //! instruction and without a cache line that two cores write.
 
+mod balance;
 mod export;
 mod labels;
 
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bongsu_core::GapReason;
 use prometheus_client::registry::Registry;
 
+pub use balance::{Balance, Balances};
 pub use labels::{CloseReason, Route, StatusClass, TransportKind};
 
 use labels::Label;
@@ -56,6 +58,8 @@ struct WorkerCells {
     deliveries: PerLabel<{ TransportKind::COUNT }>,
     delivery_bytes: PerLabel<{ TransportKind::COUNT }>,
     publications: PerLabel<{ TransportKind::COUNT }>,
+    paused: PerLabel<{ TransportKind::COUNT }>,
+    held_publishers: Cell,
     compressed_messages: Cell,
     compressed_bytes_before: Cell,
     compressed_bytes_after: Cell,
@@ -65,6 +69,8 @@ struct WorkerCells {
     tape_bytes: Cell,
     outbox_bytes: Cell,
     subscriptions: Cell,
+    // Replaced as a whole a few times a second, so that its numbers add up whenever they are read.
+    balances: Mutex<Balances>,
     // Faults are rare and their names many; the lock is this worker's own, but for the moment of a scrape.
     faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -134,7 +140,7 @@ impl WorkerMetrics {
         self.cells().closes.add(reason, 1);
     }
 
-    /// So many publications were handed to the kernel for subscribers.
+    /// So many publications were handed to the kernel for those who asked for them: beside the balances, which count subscribers.
     #[inline]
     pub fn deliveries(&self, transport: TransportKind, count: u64) {
         self.cells().deliveries.add(transport, count);
@@ -150,6 +156,21 @@ impl WorkerMetrics {
     #[inline]
     pub fn publications(&self, transport: TransportKind, count: u64) {
         self.cells().publications.add(transport, count);
+    }
+
+    /// A publisher has to wait for subscribers.
+    pub fn publisher_paused(&self, transport: TransportKind) {
+        self.cells().paused.add(transport, 1);
+    }
+
+    /// So many publishers have begun to wait for subscribers, or ceased to.
+    pub fn held_publishers_changed(&self, by: i64) {
+        self.cells().held_publishers.change(by);
+    }
+
+    /// What was offered to subscribers so far, and where it went.
+    pub fn balances(&self, balances: Balances) {
+        *self.cells().balances.lock().unwrap_or_else(PoisonError::into_inner) = balances;
     }
 
     /// So many messages were compressed, each once for all who get it, from so many bytes to so many.

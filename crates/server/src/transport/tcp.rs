@@ -47,6 +47,9 @@ impl Worker {
             if !line.is_empty() {
                 self.on_native(key, Encoding::new(Format::Json, Framing::Raw), line, &mut replies);
             }
+            if self.is_held(key) {
+                break;
+            }
             if replies.len() > own_max {
                 self.reply(key, &mut replies);
             }

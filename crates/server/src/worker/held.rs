@@ -116,10 +116,6 @@ impl Worker {
         let due_ms = self.now_ms() + self.shared.rules.of(&pending.channel).pause_max_ms;
         self.metrics.publisher_paused(pending.kind);
         debug!(key, channel = %pending.channel, "a publisher waits for the channel's subscribers");
-        self.hold_until(key, pending, due_ms);
-    }
-
-    fn hold_until(&mut self, key: SubscriberKey, pending: Pending, due_ms: u64) {
         let Some(connection) = self.hub.sink(key) else { return };
         let waiter = Waiter { key, generation: connection.generation, due_ms };
         self.held.by_channel.entry(pending.channel.clone()).or_default().push_back(waiter);
@@ -143,23 +139,23 @@ impl Worker {
         let Some(mut waiters) = self.held.by_channel.remove(channel) else { return };
         while let Some(waiter) = waiters.pop_front() {
             let Some(pending) = self.take_held(waiter) else { continue };
-            match self.attempt(pending) {
+            match self.attempt(*pending) {
                 Ok((then, result)) => self.conclude_held(waiter.key, then, result),
                 Err(pending) => {
                     // Those behind it would fare no better, and keep their places.
-                    self.hold_until(waiter.key, pending, waiter.due_ms);
+                    if let Some(connection) = self.hub.sink(waiter.key) {
+                        connection.held = Some(Box::new(pending));
+                        waiters.push_front(waiter);
+                    }
                     break;
                 }
             }
         }
+        // Who went on may have come to wait again.
+        let mut later = self.held.by_channel.remove(channel).unwrap_or_default();
+        waiters.append(&mut later);
         if !waiters.is_empty() {
-            // A batch that went on may have come to wait again, behind those who waited all the time.
-            let again = self.held.by_channel.entry(channel.clone()).or_default();
-            let later = std::mem::take(again);
-            let first = later.front().copied().filter(|first| waiters.front().is_some_and(|next| first.due_ms <= next.due_ms));
-            again.extend(first);
-            again.extend(waiters);
-            again.extend(later.into_iter().skip(usize::from(first.is_some())));
+            self.held.by_channel.insert(channel.clone(), waiters);
         }
     }
 
@@ -167,8 +163,17 @@ impl Worker {
     pub(super) fn expire_held(&mut self, now_ms: u64) {
         for waiter in self.held.take_due(now_ms) {
             let Some(pending) = self.take_held(waiter) else { continue };
-            self.conclude_held(waiter.key, pending.then_for(&pending.channel), Err(PublishFault::Held));
+            let Pending { channel, mut then, .. } = *pending;
+            if let Then::Batch { batch, .. } = &mut then {
+                batch.give_up(channel);
+            }
+            self.conclude_held(waiter.key, then, Err(PublishFault::Held));
         }
+    }
+
+    /// Whether a connection waits to publish.
+    pub(crate) fn is_held(&mut self, key: SubscriberKey) -> bool {
+        self.hub.sink(key).is_some_and(|connection| connection.held.is_some())
     }
 
     /// What a connection waits with, unless it is another by now or waits no longer.
