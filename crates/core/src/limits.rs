@@ -19,7 +19,7 @@ pub struct ChannelLimits {
     pub lag_age_max_ms: u64,
     /// What becomes of a subscriber that is slow.
     pub slow: SlowPolicy,
-    /// Under `pause`: how long a publisher waits, and how long a subscriber may hold it back without taking anything.
+    /// Under `pause`: how long a publisher waits. Half as long a subscriber may hold it back without taking anything.
     pub pause_max_ms: u64,
 }
 

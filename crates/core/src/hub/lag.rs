@@ -89,8 +89,9 @@ impl Lag {
             // Passing over costs nobody anything, but one who takes nothing at all is probably not there any more.
             SlowPolicy::Drop | SlowPolicy::Conflate if stalled_ms > silent_ms_max => Verdict::Close,
             SlowPolicy::Drop | SlowPolicy::Conflate if is_long || is_old => Verdict::PassOver,
-            // Past its bytes it holds its publishers back, which it may only while it takes something.
-            SlowPolicy::Pause if is_old || (is_long && stalled_ms > limits.pause_max_ms) => Verdict::Close,
+            // Past its bytes it holds its publishers back, which it may only while it takes something. It is closed early enough for
+            // those who began to wait when it stopped: they get through before their own time is over.
+            SlowPolicy::Pause if is_old || (is_long && stalled_ms > limits.pause_max_ms / 2) => Verdict::Close,
             _ => Verdict::Stay,
         }
     }
