@@ -259,8 +259,9 @@ impl Log {
         let floor = self.floor().offset;
         let last = through.saturating_sub(floor).checked_sub(1).and_then(|last| self.retained.get(last as usize));
         let end_bytes = last.map_or(self.payload_bytes, |last| last.bytes_before + last.draft.data.len() as u64);
-        let is_far =
-            |publication: &Arc<Publication>| end_bytes.saturating_sub(publication.bytes_before) > bytes_max || publication.time_ms < since_ms;
+        let is_far = |publication: &Arc<Publication>| {
+            end_bytes.saturating_sub(publication.bytes_before) > bytes_max || publication.time_ms < since_ms
+        };
         (floor + self.retained.partition_point(is_far) as u64).min(through)
     }
 

@@ -1,5 +1,7 @@
 //! Small stories of delivery: who falls behind, who is cut, who follows several channels.
 
+mod policies;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -91,7 +93,13 @@ struct Story {
 
 impl Story {
     fn new(tape_bytes_max: usize) -> Self {
-        let limits = HubLimits { tape_bytes_max, tapes_bytes_max: 1 << 20, outbox_bytes_max: 1 << 10, stalled_ms_max: 30_000, silent_ms_max: 60_000 };
+        let limits = HubLimits {
+            tape_bytes_max,
+            tapes_bytes_max: 1 << 20,
+            outbox_bytes_max: 1 << 10,
+            stalled_ms_max: 30_000,
+            silent_ms_max: 60_000,
+        };
         Self { hub: Hub::new(Encoder::new(Forms::new(0)), limits), history: Logs::default(), limits: ChannelLimits::default() }
     }
 

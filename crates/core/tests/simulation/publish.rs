@@ -182,10 +182,7 @@ fn random_draft_without_key(chance: &mut Chance, number: usize, filler: &str) ->
             let data = [&[0xff, 0, b'\n'], number.to_string().as_bytes(), filler.as_bytes()].concat();
             Draft { data: data.into(), content_type: ContentType::Octets, ..Draft::default() }
         }
-        2 => Draft {
-            headers: [("a".into(), "b".into())].into(),
-            ..Draft::text(format!("{number}\r\n\n{filler}\r"))
-        },
+        2 => Draft { headers: [("a".into(), "b".into())].into(), ..Draft::text(format!("{number}\r\n\n{filler}\r")) },
         3 => Draft::text(""),
         4 => Draft { content_type: ContentType::Other("text/csv".into()), ..Draft::text(format!("{number},봉수\n\nid: 1\n")) },
         _ => Draft::text(format!("{number} {filler}")),

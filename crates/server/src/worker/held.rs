@@ -31,15 +31,9 @@ pub(crate) enum Then {
     /// The answer to an HTTP request.
     Answer(Exchange),
     /// The next line of a batch.
-    Batch {
-        id: Option<native::Id>,
-        batch: Box<Batch>,
-    },
+    Batch { id: Option<native::Id>, batch: Box<Batch> },
     /// A reply in the native form.
-    Reply {
-        id: Option<native::Id>,
-        encoding: Encoding,
-    },
+    Reply { id: Option<native::Id>, encoding: Encoding },
     /// Nothing: a plain payload has no answer.
     Nothing,
 }
