@@ -38,8 +38,10 @@ pub struct Server {
 pub struct Starting {
     /// Listening sockets that were handed over: they take the place of `listen.http` …
     pub http: Vec<TcpListener>,
-    /// … and of `listen.tcp`.
+    /// … of `listen.tcp` …
     pub tcp: Vec<TcpListener>,
+    /// … and of `listen.stomp`.
+    pub stomp: Vec<TcpListener>,
     /// Set by whoever no longer wants the server, while it waits for another to leave the data directory.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -60,6 +62,8 @@ pub struct Addresses {
     pub http: Option<SocketAddr>,
     /// The native protocol over TCP.
     pub tcp: Option<SocketAddr>,
+    /// STOMP over TCP.
+    pub stomp: Option<SocketAddr>,
 }
 
 /// Why a server could not start, or ended by itself.
@@ -103,7 +107,8 @@ impl Server {
         let mut listeners = Vec::from_iter((0..workers).map(|_| Listeners::default()));
         let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
         let http = open(Door::Http, config.listen.http, &starting.http)?;
-        let addresses = Addresses { http, tcp: open(Door::Tcp, config.listen.tcp, &starting.tcp)? };
+        let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
+        let addresses = Addresses { http, tcp, stomp: open(Door::Stomp, config.listen.stomp, &starting.stomp)? };
         let data = open_data_dir(&config, &starting.cancelled)?;
         let clock = Clock::start();
         let build = |secret| engine_of(&config, secret, workers, clock);

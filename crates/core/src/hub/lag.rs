@@ -1,7 +1,7 @@
 //! Who is too slow: judged by how far behind a blocked subscriber's cursor is, in bytes and in time; and what becomes of it, by its
 //! channel's policy.
 
-use super::subscriber::{BEHIND, FREE};
+use super::subscriber::{FREE, SHUT};
 use super::{History, Hub, Sink, Slot, SubscriberKey};
 use crate::disconnect::Disconnect;
 use crate::limits::{ChannelLimits, PageLimits, SlowPolicy};
@@ -37,8 +37,9 @@ impl<S: Sink> Hub<S> {
         let subscriber = self.subscribers.get(key as usize)?;
         let stalled_ms = subscriber.outbox.as_ref().map_or(0, |outbox| now_ms.saturating_sub(outbox.progress_ms));
         let slots = subscriber.subscriptions.len() as Slot;
-        let count = subscriber.subscriptions.iter().filter(|subscription| subscription.tape != FREE).count();
-        if count == 0 {
+        let followed = || subscriber.subscriptions.iter().filter(|subscription| subscription.tape != FREE);
+        let count = followed().count();
+        if followed().all(|subscription| subscription.place == SHUT) {
             // An answer that is not taken: there is no channel to lag behind, only time.
             return (stalled_ms > self.limits.stalled_ms_max).then_some(Disconnect::Slow { cursor: None });
         }
@@ -55,10 +56,12 @@ impl<S: Sink> Hub<S> {
 
     /// What becomes of one subscription, and what was sent on it.
     fn judge(&self, key: SubscriberKey, slot: Slot, history: &impl History, stalled_ms: u64, now_ms: u64) -> Option<(Verdict, Position)> {
-        let subscription = self.subscribers[key as usize].subscriptions.get(slot as usize).filter(|one| one.tape != FREE)?;
+        let subscriptions = &self.subscribers[key as usize].subscriptions;
+        // Who shut its window has chosen to wait, and may fall off history: it is told a gap when it opens again.
+        let subscription = subscriptions.get(slot as usize).filter(|one| one.tape != FREE && one.place != SHUT)?;
         let tape = &self.tapes[subscription.tape as usize];
         let channel = &self.channels[tape.channel as usize];
-        let sent = if subscription.place == BEHIND { subscription.sent } else { tape.through };
+        let sent = if subscription.is_live() { tape.through } else { subscription.sent };
         let next = history.page(&channel.name, sent, channel.head.offset, ONE).publications.into_iter().next();
         let lag = match next {
             // What was published before it came is catch-up: there only standing still counts.

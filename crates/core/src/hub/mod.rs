@@ -16,6 +16,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod window;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::name::ChannelName;
 use crate::position::{Offset, Position};
 use crate::publication::Publication;
 use crate::start::GapReason;
-use subscriber::{BEHIND, Subscriber};
+use subscriber::Subscriber;
 use tape::Tape;
 
 /// Where a connection's bytes go.
@@ -56,6 +57,17 @@ pub trait Sink {
         }
         Written::All
     }
+
+    /// How many more publications the peer takes on a subscription that it answers for. Asked only of those.
+    fn window(&self, _slot: Slot) -> usize {
+        usize::MAX
+    }
+
+    /// The publications from `first` on, so many, were sent on a subscription that the peer answers for.
+    fn sent(&mut self, _slot: Slot, _first: Position, _count: usize) {}
+
+    /// A gap was told on a subscription that the peer answers for.
+    fn gap_sent(&mut self, _slot: Slot, _resumed: Position) {}
 }
 
 /// What a sink took.
@@ -239,6 +251,11 @@ impl<S: Sink> Hub<S> {
         self.by_name.get(name).copied()
     }
 
+    /// The last publication of a channel that was delivered here, to whoever follows it.
+    pub fn head(&self, channel: ChannelKey) -> Option<Position> {
+        self.channels.get(channel as usize).map(|channel| channel.head)
+    }
+
     /// Takes up a channel that the engine now announces to this worker.
     pub fn add_channel(&mut self, name: &ChannelName, watched: Watched) -> ChannelKey {
         let channel = HubChannel {
@@ -286,7 +303,7 @@ impl<S: Sink> Hub<S> {
             return pending;
         }
         let subscriptions = self.subscribers.iter().flat_map(|(_, subscriber)| &subscriber.subscriptions);
-        for subscription in subscriptions.filter(|subscription| subscription.place == BEHIND) {
+        for subscription in subscriptions.filter(|subscription| !subscription.is_live()) {
             if let Some(tape) = self.tapes.get(subscription.tape as usize) {
                 pending[tape.encoding.index()] += tape.through.saturating_sub(subscription.sent);
             }

@@ -72,7 +72,9 @@ impl<S: Sink> Hub<S> {
         let subscription = self.subscribers[key as usize].subscriptions[slot as usize];
         let tape = &self.tapes[subscription.tape as usize];
         let of = &self.channels[tape.channel as usize];
-        let limits = PageLimits { publications_max: CHUNK_FRAMES, bytes_max: CHUNK_BYTES };
+        // Where the peer answers for each, a gap and a publication have a place in its window each, and go one by one.
+        let publications_max = if tape.windowed { 1 } else { CHUNK_FRAMES };
+        let limits = PageLimits { publications_max, bytes_max: CHUNK_BYTES };
         let page = history.latest(&of.name, subscription.sent, tape.through, limits);
         if page.floor.offset > subscription.sent {
             // What history no longer holds may have been the newest of its key: that is another loss than conflation.
@@ -83,6 +85,9 @@ impl<S: Sink> Hub<S> {
             return self.tell_loss(key, slot, tape.through, GapReason::Conflated, now_ms);
         };
         let resumed = next.position.offset - 1;
+        if tape.windowed && resumed > subscription.sent {
+            return self.tell_loss(key, slot, resumed, GapReason::Conflated, now_ms);
+        }
         match self.lay_sparse(key, slot, &page.publications) {
             Some(sparse) => self.write_sparse(key, slot, &sparse, now_ms),
             None => self.tell_loss(key, slot, resumed, GapReason::Conflated, now_ms),
@@ -144,7 +149,10 @@ impl<S: Sink> Hub<S> {
             conflated: begun.iter().map(|frame| frame.passed_over).sum(),
             ..Tally::default()
         });
-        let channel = tape.channel;
+        let (channel, windowed) = (tape.channel, tape.windowed);
+        if let (true, Some(first)) = (windowed, begun.first()) {
+            self.note_sent(key, slot, first.offset);
+        }
         self.gaps.extend(begun.iter().filter(|frame| frame.passed_over > 0).map(|_| GapReason::Conflated));
         self.stir(channel);
         if written == bytes.len() {
@@ -178,6 +186,9 @@ impl<S: Sink> Hub<S> {
             let why = crate::disconnect::Disconnect::Gap { channel: of.name.clone(), gap };
             self.events.push(HubEvent::Close(key, why));
             return Step::Stop;
+        }
+        if tape.windowed {
+            subscriber.sink.gap_sent(slot, gap.resumed);
         }
         let lost = resumed - std::mem::replace(&mut subscription.sent, resumed);
         self.tallies[encoding.index()].add(match reason {

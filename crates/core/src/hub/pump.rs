@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::segment::Segment;
-use super::subscriber::BEHIND;
-use super::tape::Member;
+use super::subscriber::{BEHIND, SHUT};
+use super::tape::{Member, Tape};
 use super::turn::{lay_own, outbox_of};
 use super::{History, Hub, HubEvent, Sink, Slot, SubscriberKey, Tally, Written};
 use crate::limits::PageLimits;
@@ -68,21 +68,28 @@ impl<S: Sink> Hub<S> {
             self.stir(channel);
             return Step::More;
         }
+        let tape = &self.tapes[subscription.tape as usize];
+        let (encoding, windowed) = (tape.encoding, tape.windowed);
+        let window = if windowed { self.subscribers[key as usize].sink.window(slot) } else { usize::MAX };
+        if window == 0 {
+            self.subscribers[key as usize].subscriptions[slot as usize].place = SHUT;
+            return Step::More;
+        }
         if subscription.passes_over
             && let Some(step) = self.pass_over(key, slot, history, now_ms)
         {
             return step;
         }
         let tape = &self.tapes[subscription.tape as usize];
-        let encoding = tape.encoding;
         let held = if encoding.own { None } else { tape.after(subscription.sent, CHUNK_BYTES) };
         if let Some(segment) = held {
+            let segment = if segment.frames() > window { segment.first_frames(window) } else { segment };
             return self.write_behind(key, slot, &segment, now_ms);
         }
         let (through, channel) = (tape.through, tape.channel as usize);
         let of = &self.channels[channel];
-        let page =
-            history.page(&of.name, subscription.sent, through, PageLimits { publications_max: CHUNK_FRAMES, bytes_max: CHUNK_BYTES });
+        let limits = PageLimits { publications_max: CHUNK_FRAMES.min(window), bytes_max: CHUNK_BYTES };
+        let page = history.page(&of.name, subscription.sent, through, limits);
         if page.floor.offset > subscription.sent {
             return self.tell_loss(key, slot, page.floor.offset.min(through), GapReason::Trimmed, now_ms);
         }
@@ -115,8 +122,10 @@ impl<S: Sink> Hub<S> {
         };
         let deliveries = (through + 1).saturating_sub(segment.first());
         subscription.sent = through;
-        let tape = &self.tapes[subscription.tape as usize];
-        let (channel, encoding) = (tape.channel, tape.encoding);
+        let Tape { channel, encoding, windowed, .. } = self.tapes[subscription.tape as usize];
+        if windowed {
+            self.note_sent(key, slot, segment.first());
+        }
         self.tallies[encoding.index()].add(Tally { deliveries, bytes: segment.bytes_through(through), ..Tally::default() });
         self.stir(channel);
         let Some(rest) = rest else { return Step::More };

@@ -6,7 +6,7 @@ use bongsu_core::directory::PublishFault;
 use bongsu_core::hub::Announcement;
 use bongsu_core::idempotency::IdempotencyKey;
 use bongsu_core::limits::{ChannelLimits, PageLimits, SlowPolicy};
-use bongsu_core::{ContentType, Draft, Offset, Start};
+use bongsu_core::{ContentType, Draft, Format, Offset, Start};
 
 use crate::chance::Chance;
 use crate::model::Cause;
@@ -89,6 +89,10 @@ impl World {
         taken = taken.min(of.bytes_through(slowest));
         for reader in &self.readers {
             let Link::Stream(stream) = &reader.link else { continue };
+            // Who answers for each may have shut its window, and is not waited for then.
+            if certainly && matches!(stream.encoding.format, Format::Stomp(_)) {
+                continue;
+            }
             for followed in reader.follows.iter().filter(|followed| followed.channel == channel) {
                 let sent = followed.slot.and_then(|slot| self.workers[stream.worker].hub.sent(stream.key, slot));
                 taken = sent.map_or(taken, |sent| taken.min(of.bytes_through(sent.offset.max(followed.joined).max(floor))));

@@ -13,6 +13,7 @@ impl Config {
         self.http2.check_ranges(&mut |key, value, allowed| within("http2", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
+        self.stomp.check_ranges(&mut |key, value, allowed| within("stomp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
         self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
@@ -48,7 +49,11 @@ impl Config {
             let (one, all) = (self.http.body_bytes_max.to_string(), self.http.batch_bytes_max.to_string());
             disagree("http.body_bytes_max", one, "http.batch_bytes_max", all);
         }
-        if self.listen.http == Listener::Off && self.listen.tcp == Listener::Off {
+        if self.stomp.prefetch_default > self.stomp.prefetch_max {
+            let (one, all) = (self.stomp.prefetch_default.to_string(), self.stomp.prefetch_max.to_string());
+            disagree("stomp.prefetch_default", one, "stomp.prefetch_max", all);
+        }
+        if [self.listen.http, self.listen.tcp, self.listen.stomp].iter().all(|listener| *listener == Listener::Off) {
             faults.push(Fault::NobodyListens);
         }
         faults

@@ -54,6 +54,8 @@ impl Cells {
         self.counters(families, "publications", help, "transport", |worker| &worker.publications, TransportKind::ALL)?;
         let help = "Publishers that had to wait for subscribers";
         self.counters(families, "publishers_paused", help, "transport", |worker| &worker.paused, TransportKind::ALL)?;
+        let help = "Messages that subscribers refused (NACK)";
+        families.count("nacks", help, None, self.sum(|worker| worker.nacks.get()))?;
         let help = "Gaps told to subscribers, by reason";
         self.counters(families, "gaps", help, "reason", |worker| &worker.gaps, GapReason::ALL)
     }

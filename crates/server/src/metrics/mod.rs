@@ -60,6 +60,7 @@ struct WorkerCells {
     publications: PerLabel<{ TransportKind::COUNT }>,
     paused: PerLabel<{ TransportKind::COUNT }>,
     held_publishers: Cell,
+    nacks: Cell,
     compressed_messages: Cell,
     compressed_bytes_before: Cell,
     compressed_bytes_after: Cell,
@@ -171,6 +172,11 @@ impl WorkerMetrics {
     /// What was offered to subscribers so far, and where it went.
     pub fn balances(&self, balances: Balances) {
         *self.cells().balances.lock().unwrap_or_else(PoisonError::into_inner) = balances;
+    }
+
+    /// So many messages were refused by those who got them (NACK).
+    pub fn nacks(&self, count: u64) {
+        self.cells().nacks.add(count);
     }
 
     /// So many messages were compressed, each once for all who get it, from so many bytes to so many.

@@ -61,6 +61,7 @@ impl Worker {
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
             // The system probes whether the peer is there.
             Phase::Lines(_) => (),
+            Phase::Stomp(_) => self.on_stomp_due(key, now_ms),
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
