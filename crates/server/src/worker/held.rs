@@ -53,7 +53,7 @@ struct Waiter {
 }
 
 /// What became of an attempt: what follows, and its result; or what is to wait.
-pub(crate) type Attempt = Result<(Then, Result<Position, PublishFault>), Pending>;
+pub(crate) type Attempt = Result<(Then, Result<Position, PublishFault>), Box<Pending>>;
 
 impl Held {
     /// How many wait.
@@ -93,7 +93,7 @@ impl Worker {
         loop {
             match self.engine().publish(&channel, draft.clone(), idempotency.clone()) {
                 Err(PublishFault::Held) if self.engine().of_worker(self.index).await_release(&channel) => {
-                    return Err(Pending { kind, channel, draft, idempotency, then });
+                    return Err(Box::new(Pending { kind, channel, draft, idempotency, then }));
                 }
                 // It was let go in between.
                 Err(PublishFault::Held) => (),
@@ -106,14 +106,14 @@ impl Worker {
     }
 
     /// Has a connection wait with what it publishes. It is not read from until then.
-    pub(crate) fn hold(&mut self, key: SubscriberKey, pending: Pending) {
+    pub(crate) fn hold(&mut self, key: SubscriberKey, pending: Box<Pending>) {
         let due_ms = self.now_ms() + self.shared.rules.of(&pending.channel).pause_max_ms;
         self.metrics.publisher_paused(pending.kind);
         debug!(key, channel = %pending.channel, "a publisher waits for the channel's subscribers");
         let Some(connection) = self.hub.sink(key) else { return };
         let waiter = Waiter { key, generation: connection.generation, due_ms };
         self.held.by_channel.entry(pending.channel.clone()).or_default().push_back(waiter);
-        connection.held = Some(Box::new(pending));
+        connection.held = Some(pending);
     }
 
     /// Lets those publish whose channels take publications again.
@@ -138,7 +138,7 @@ impl Worker {
                 Err(pending) => {
                     // Those behind it would fare no better, and keep their places.
                     if let Some(connection) = self.hub.sink(waiter.key) {
-                        connection.held = Some(Box::new(pending));
+                        connection.held = Some(pending);
                         waiters.push_front(waiter);
                     }
                     break;
