@@ -131,11 +131,13 @@ def children_of(pid):
 
 
 def as_toml(tables):
-    """Writes tables of numbers, strings and lists of strings; JSON's form of these is TOML's too."""
+    """Writes tables of numbers, strings and lists of strings, and lists of such tables; JSON's form of these is TOML's too."""
     lines = []
-    for table, values in tables.items():
-        lines.append(f"[{table}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    for name, entries in tables.items():
+        several = isinstance(entries, list)
+        for values in entries if several else [entries]:
+            lines.append(f"[[{name}]]" if several else f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     return "\n".join(lines) + "\n"
 
 

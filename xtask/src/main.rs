@@ -1,6 +1,7 @@
-//! The project's chores, for people and for CI: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask conformance`.
+//! The project's chores, for people and for CI: `cargo xtask test`, `cargo xtask bench`, `cargo xtask fuzz`, `cargo xtask conformance`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's words are its output")]
 
+mod bench;
 mod conformance;
 mod fuzz;
 mod install;
@@ -17,6 +18,8 @@ The project's chores.
   cargo xtask test [--only PART]…            install what the tests need, then run everything
                                              PART: rust, python, curl, proxies, node or browser; several with commas
   cargo xtask fuzz [--seconds N] [TARGET]    feed the decoders with mutated input, 60 seconds unless said otherwise
+  cargo xtask bench [--check|--record]       count the instructions of the hot path under valgrind, and hold them against the
+                                             baseline in crates/core/benches/instructions.txt, or record a new one
   cargo xtask conformance autobahn [--cases PATTERN]… [--via http1|http2]
                                              run the Autobahn test suite against /echo, directly and over HTTP/2 (through
                                              nghttpx); all cases take some 20 minutes each way
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
         Some((chore, rest)) if chore == "test" => test::parts(rest).map(|parts| test::run(&parts)),
+        Some((chore, rest)) if chore == "bench" => bench::plan(rest).and_then(bench::run),
         Some((chore, rest)) if chore == "fuzz" => fuzz::plan(rest).and_then(|plan| fuzz::run(&plan)),
         Some((chore, rest)) if chore == "conformance" => conformance::plan(rest).and_then(|plan| conformance::run(&plan)),
         Some((chore, _)) if ["help", "--help", "-h"].contains(&chore.as_str()) => {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher24;
 
+use crate::backpressure::Backpressure;
 use crate::idempotency::IdempotencyKey;
-use crate::limits::{ChannelLimits, PageLimits};
+use crate::limits::{ChannelLimits, PageLimits, SlowPolicy};
 use crate::log::{Appended, Located, Log, Page};
 use crate::name::ChannelName;
 use crate::position::{Epoch, Offset, Position};
@@ -61,6 +62,9 @@ pub enum PublishFault {
     /// The name is the server's own.
     #[error("channels that begin with $ are the server's own; choose another name")]
     Reserved,
+    /// A subscriber is behind, and the channel's policy is that publishers wait. Nothing was published.
+    #[error("subscribers of this channel are behind, and its publishers wait for them; publish again in a moment")]
+    Held,
     /// The server is about to end, and what it holds is being written down.
     #[error("the server is going away; publish again in a moment")]
     GoingAway,
@@ -94,6 +98,8 @@ struct Channel {
     limits: ChannelLimits,
     watchers: Watchers,
     used_ms: u64,
+    /// Where publishers wait for slow subscribers.
+    backpressure: Option<Box<Backpressure>>,
 }
 
 /// Epoch and head of channels that were let go.
@@ -126,6 +132,9 @@ impl Directory {
         if self.closed {
             return Err(PublishFault::GoingAway);
         }
+        if self.channels.get(name).is_some_and(Channel::is_held) {
+            return Err(PublishFault::Held);
+        }
         if self.channels.get(name).is_none_or(Channel::is_bare) {
             self.make_room(now_ms)?;
         }
@@ -152,17 +161,51 @@ impl Directory {
         let channel = self.channels.get_mut(name).expect("it was there, or was just created");
         channel.watchers |= 1 << worker;
         channel.used_ms = now_ms;
+        if channel.limits.slow == SlowPolicy::Pause {
+            channel.backpressure.get_or_insert_default().take(worker, channel.log.payload_bytes());
+        }
         Watched { head: channel.log.head(), payload_bytes: channel.log.payload_bytes(), limits: channel.limits }
     }
 
-    /// Ends a worker's watch. A channel that was never published to vanishes with its last watcher.
-    pub fn unwatch(&mut self, name: &ChannelName, worker: usize, now_ms: u64) {
-        let Some(channel) = self.channels.get_mut(name) else { return };
+    /// A worker's slowest subscriber of a channel has come so far, in payload bytes. Returns the workers whose publishers need wait no
+    /// longer.
+    pub fn taken(&mut self, name: &ChannelName, worker: usize, payload_bytes: u64) -> Watchers {
+        let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.limits.slow == SlowPolicy::Pause) else { return 0 };
+        channel.backpressure.get_or_insert_default().take(worker, payload_bytes);
+        channel.release()
+    }
+
+    /// Has a worker told when a channel takes publications again; `false` if it does already.
+    pub fn await_release(&mut self, name: &ChannelName, worker: usize) -> bool {
+        let Some(channel) = self.channels.get_mut(name).filter(|channel| channel.is_held()) else { return false };
+        channel.backpressure.get_or_insert_default().wait(worker);
+        true
+    }
+
+    /// Ends a worker's watch, and returns the workers whose publishers need wait no longer. A channel that was never published to
+    /// vanishes with its last watcher.
+    pub fn unwatch(&mut self, name: &ChannelName, worker: usize, now_ms: u64) -> Watchers {
+        let Some(channel) = self.channels.get_mut(name) else { return 0 };
         channel.watchers &= !(1 << worker);
         channel.used_ms = now_ms;
+        let released = channel.release();
         if channel.watchers == 0 && channel.log.is_bare() {
             self.let_go(&name.clone());
         }
+        released
+    }
+
+    /// Reads the newest publication of each key, as `Log::latest` does.
+    pub fn latest(&self, name: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
+        match self.channels.get(name) {
+            Some(channel) => channel.log.latest(after, through, limits),
+            None => self.bare(name).latest(after, through, limits),
+        }
+    }
+
+    /// The earliest cursor that is near enough to `through`, as `Log::recent` finds it.
+    pub fn recent(&self, name: &ChannelName, through: Offset, bytes_max: u64, since_ms: u64) -> Offset {
+        self.channels.get(name).map_or(through, |channel| channel.log.recent(through, bytes_max, since_ms))
     }
 
     /// Finds where a subscription begins, without creating anything.
@@ -276,7 +319,7 @@ impl Directory {
         let limits = (self.rules)(&name);
         log.trim(&limits);
         self.held_bytes += log.held_bytes();
-        let channel = Channel { log, limits, watchers: 0, used_ms };
+        let channel = Channel { log, limits, watchers: 0, used_ms, backpressure: None };
         self.bare += usize::from(channel.is_bare());
         self.channels.insert(name, channel);
         Ok(())
@@ -287,6 +330,7 @@ impl Directory {
         (self.limits, self.rules) = (limits, rules);
         for (name, channel) in &mut self.channels {
             channel.limits = (self.rules)(name);
+            channel.backpressure.take_if(|_| channel.limits.slow != SlowPolicy::Pause);
             let before = channel.log.held_bytes();
             channel.log.trim(&channel.limits);
             self.held_bytes = self.held_bytes + channel.log.held_bytes() - before;
@@ -332,7 +376,7 @@ impl Directory {
         let log = self.bare(name);
         self.dormant.heads.remove(name);
         let limits = (self.rules)(name);
-        let channel = Channel { log, limits, watchers: 0, used_ms: now_ms };
+        let channel = Channel { log, limits, watchers: 0, used_ms: now_ms, backpressure: None };
         self.bare += usize::from(channel.is_bare());
         self.channels.insert(name.clone(), channel);
     }
@@ -372,6 +416,17 @@ impl Channel {
     /// Whether nothing was ever published in it: it is here for its watchers alone.
     fn is_bare(&self) -> bool {
         self.log.head().offset == 0
+    }
+
+    /// Whether publishers must wait for a subscriber.
+    fn is_held(&self) -> bool {
+        let lag_bytes = |backpressure: &Backpressure| backpressure.lag_bytes(self.watchers, self.log.payload_bytes());
+        self.backpressure.as_deref().is_some_and(|backpressure| lag_bytes(backpressure) > self.limits.lag_bytes_max)
+    }
+
+    /// The workers whose publishers need wait no longer.
+    fn release(&mut self) -> Watchers {
+        if self.is_held() { 0 } else { self.backpressure.as_mut().map_or(0, |backpressure| backpressure.release()) }
     }
 }
 

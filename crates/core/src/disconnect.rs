@@ -14,6 +14,8 @@ pub enum Disconnect {
     Shutdown,
     /// The server has more connections or work than its limits allow.
     Overloaded,
+    /// What the client published had to wait for subscribers that are behind, and waited for too long. It was not published.
+    Held,
     /// The server met a fault of its own.
     Internal,
     /// The client reads more slowly than its channel's limits on lag allow, or leaves its replies unread.
@@ -68,6 +70,7 @@ impl Disconnect {
         match self {
             Self::Shutdown => Goodbye::new(1001, "the server is shutting down; come back from your cursor", true),
             Self::Overloaded => Goodbye::new(1013, "the server is at its limits; come back later", true),
+            Self::Held => Goodbye::new(1013, "subscribers are behind, and the last payload was not published; come back later", true),
             Self::Internal => Goodbye::new(1011, "the server met a fault of its own; come back from your cursor", true),
             Self::Slow { cursor } => Goodbye::new(4008, slow_reason(*cursor), true),
             Self::Gap { gap, .. } => Goodbye::new(4009, gap_reason(gap), true),
@@ -84,6 +87,7 @@ impl Disconnect {
         match self {
             Self::Shutdown => "shutdown",
             Self::Overloaded => "overloaded",
+            Self::Held => "held",
             Self::Internal => "internal",
             Self::Slow { .. } => "slow",
             Self::Gap { .. } => "gap",
@@ -172,6 +176,7 @@ mod tests {
         for disconnect in [
             Disconnect::Shutdown,
             Disconnect::Overloaded,
+            Disconnect::Held,
             Disconnect::Internal,
             Disconnect::Slow { cursor: None },
             Disconnect::PingTimeout,

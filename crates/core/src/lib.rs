@@ -2,6 +2,7 @@
 //!
 //! Pure: no sockets, no clock, no randomness, no threads. Time and chance arrive as arguments, so every behaviour can be replayed.
 
+mod backpressure;
 pub mod composite;
 pub mod directory;
 pub mod disconnect;
@@ -10,6 +11,7 @@ pub mod format;
 pub mod hub;
 pub mod idempotency;
 pub mod json;
+mod latest;
 pub mod limits;
 pub mod log;
 pub mod name;

@@ -13,10 +13,28 @@ pub struct ChannelLimits {
     pub keys_max: usize,
     /// How long an idempotency key is remembered.
     pub keys_age_max_ms: u64,
-    /// How many bytes a subscriber may lag behind before it is closed as slow.
+    /// How many bytes a subscriber may lag behind before it is slow.
     pub lag_bytes_max: u64,
-    /// How old the oldest publication may be that a subscriber has not yet taken.
+    /// How old the oldest publication may be that a subscriber has not yet taken, before it is slow.
     pub lag_age_max_ms: u64,
+    /// What becomes of a subscriber that is slow.
+    pub slow: SlowPolicy,
+    /// Under `pause`: how long a publisher waits. Half as long a subscriber may hold it back without taking anything.
+    pub pause_max_ms: u64,
+}
+
+/// What becomes of a subscriber that passed its channel's bounds on lag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowPolicy {
+    /// It is told goodbye, with the cursor to come back from.
+    #[default]
+    Disconnect,
+    /// It is told a gap, and goes on near the head.
+    Drop,
+    /// It gets the newest publication of each key, and is told a gap wherever one was passed over.
+    Conflate,
+    /// Publishers wait for it.
+    Pause,
 }
 
 impl Default for ChannelLimits {
@@ -29,6 +47,8 @@ impl Default for ChannelLimits {
             keys_age_max_ms: 120_000,
             lag_bytes_max: 4 << 20,
             lag_age_max_ms: 30_000,
+            slow: SlowPolicy::Disconnect,
+            pause_max_ms: 5_000,
         }
     }
 }

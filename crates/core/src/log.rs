@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::idempotency::{IdempotencyKey, Window};
-use crate::limits::{ChannelLimits, PageLimits};
+use crate::latest::Latest;
+use crate::limits::{ChannelLimits, PageLimits, SlowPolicy};
 use crate::position::{Cursor, Epoch, Offset, Position};
 use crate::publication::{Draft, Publication};
 use crate::start::{Gap, GapReason, Start};
@@ -19,6 +20,8 @@ pub struct Log {
     payload_bytes: u64,
     newest_ms: u64,
     window: Window,
+    /// Where the newest publication of each key is, in a channel that conflates.
+    latest: Option<Box<Latest>>,
 }
 
 /// What an append did.
@@ -61,7 +64,16 @@ pub struct Page {
 impl Log {
     /// A log whose last publication, if any, is no longer retained.
     pub fn new(epoch: Epoch, head: Offset) -> Self {
-        Self { epoch, head, retained: VecDeque::new(), retained_bytes: 0, payload_bytes: 0, newest_ms: 0, window: Window::default() }
+        Self {
+            epoch,
+            head,
+            retained: VecDeque::new(),
+            retained_bytes: 0,
+            payload_bytes: 0,
+            newest_ms: 0,
+            window: Window::default(),
+            latest: None,
+        }
     }
 
     /// A log as it was up to its oldest publication retained; `put_back` adds those, and the window's keys follow.
@@ -81,6 +93,7 @@ impl Log {
     /// Lets go of what is more than the limits allow, once they have changed.
     pub(crate) fn trim(&mut self, limits: &ChannelLimits) {
         self.window.trim(limits.keys_max);
+        self.keep_latest(limits);
         self.trim_history(limits);
     }
 
@@ -136,7 +149,7 @@ impl Log {
 
     /// What it holds in memory: the publications retained, with their overhead, and the idempotency keys.
     pub fn held_bytes(&self) -> usize {
-        self.retained_bytes + self.window.bytes()
+        self.retained_bytes + self.window.bytes() + self.latest.as_ref().map_or(0, |latest| latest.bytes())
     }
 
     /// How many publications are retained.
@@ -221,7 +234,55 @@ impl Log {
         Page { publications, floor, head: self.head() }
     }
 
+    /// Reads the newest publication of each key that lies after an offset, as far as `through`. A key that was published to again
+    /// past `through` is left out: its newest is yet to come.
+    pub fn latest(&self, after: Offset, through: Offset, limits: PageLimits) -> Page {
+        let Some(latest) = &self.latest else { return self.page(after, through, limits) };
+        let floor = self.floor();
+        let mut bytes = 0;
+        let publications = latest
+            .between(after.max(floor.offset), through)
+            .take(limits.publications_max)
+            .filter_map(|offset| self.retained.get((offset - floor.offset - 1) as usize))
+            .take_while(|publication| {
+                let fits = bytes == 0 || bytes + publication.draft.data.len() <= limits.bytes_max;
+                bytes += publication.draft.data.len().max(1);
+                fits
+            })
+            .cloned()
+            .collect();
+        Page { publications, floor, head: self.head() }
+    }
+
+    /// The earliest cursor from which no more than so many payload bytes, and nothing older, lead up to `through`.
+    pub fn recent(&self, through: Offset, bytes_max: u64, since_ms: u64) -> Offset {
+        let floor = self.floor().offset;
+        let last = through.saturating_sub(floor).checked_sub(1).and_then(|last| self.retained.get(last as usize));
+        let end_bytes = last.map_or(self.payload_bytes, |last| last.bytes_before + last.draft.data.len() as u64);
+        let is_far = |publication: &Arc<Publication>| {
+            end_bytes.saturating_sub(publication.bytes_before) > bytes_max || publication.time_ms < since_ms
+        };
+        (floor + self.retained.partition_point(is_far) as u64).min(through)
+    }
+
+    /// Begins to keep where the newest of each key is, or ceases to, as the limits want it.
+    fn keep_latest(&mut self, limits: &ChannelLimits) {
+        match limits.slow {
+            SlowPolicy::Conflate if self.latest.is_none() => {
+                let mut latest = Box::<Latest>::default();
+                self.retained.iter().for_each(|publication| latest.add(publication));
+                self.latest = Some(latest);
+            }
+            SlowPolicy::Conflate => (),
+            SlowPolicy::Disconnect | SlowPolicy::Drop | SlowPolicy::Pause => self.latest = None,
+        }
+    }
+
     fn retain(&mut self, publication: Arc<Publication>, limits: &ChannelLimits) {
+        self.keep_latest(limits);
+        if let Some(latest) = &mut self.latest {
+            latest.add(&publication);
+        }
         self.retained_bytes += publication.draft.cost_bytes();
         self.retained.push_back(publication);
         self.trim_history(limits);
@@ -235,7 +296,12 @@ impl Log {
 
     fn drop_oldest(&mut self) {
         match self.retained.pop_front() {
-            Some(oldest) => self.retained_bytes -= oldest.draft.cost_bytes(),
+            Some(oldest) => {
+                self.retained_bytes -= oldest.draft.cost_bytes();
+                if let Some(latest) = &mut self.latest {
+                    latest.remove(&oldest);
+                }
+            }
             None => self.retained_bytes = 0,
         }
     }

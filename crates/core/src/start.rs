@@ -37,6 +37,8 @@ pub enum GapReason {
     Future,
     /// The subscriber was too slow, and its channel's policy passed publications over.
     Dropped,
+    /// The subscriber was too slow, and gets only the newest publication of each key.
+    Conflated,
 }
 
 impl GapReason {
@@ -47,6 +49,7 @@ impl GapReason {
             Self::Trimmed => "trimmed",
             Self::Future => "future",
             Self::Dropped => "dropped",
+            Self::Conflated => "conflated",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::transport::stomp::StompPhase;
 use crate::transport::stream::Streaming;
 use crate::transport::tcp::Lines;
 use crate::transport::websocket::WebSocketPhase;
+use crate::worker::held::Pending;
 
 /// A connection that a worker owns.
 pub struct Connection {
@@ -40,6 +41,8 @@ pub struct Connection {
     pub(crate) paused: Option<TransportKind>,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
+    /// What it publishes, while that has to wait. It is not read from, and no time runs against it.
+    pub(crate) held: Option<Box<Pending>>,
 }
 
 /// What a connection is about.
@@ -111,6 +114,7 @@ impl Connection {
             half_closed: false,
             paused: None,
             reader: None,
+            held: None,
         }
     }
 }
@@ -177,7 +181,7 @@ pub(crate) fn close_reason(why: &Disconnect) -> CloseReason {
         Disconnect::Slow { .. } => CloseReason::Slow,
         Disconnect::Gap { .. } => CloseReason::Gap,
         Disconnect::PingTimeout | Disconnect::IdleTimeout => CloseReason::Silent,
-        Disconnect::Overloaded | Disconnect::TooLarge { .. } | Disconnect::Expired => CloseReason::Limit,
+        Disconnect::Overloaded | Disconnect::Held | Disconnect::TooLarge { .. } | Disconnect::Expired => CloseReason::Limit,
         Disconnect::Internal | Disconnect::ProtocolFault { .. } => CloseReason::Fault,
     }
 }

@@ -6,7 +6,7 @@ use bongsu_core::hub::{Hub, Tally};
 use bongsu_core::websocket::deflate::Compressions;
 
 use crate::connection::Connection;
-use crate::metrics::{TransportKind, WorkerMetrics};
+use crate::metrics::{Balance, Balances, TransportKind, WorkerMetrics};
 
 /// What was reported last.
 #[derive(Debug)]
@@ -16,28 +16,32 @@ pub(crate) struct Tallies {
     tape_bytes: i64,
     outbox_bytes: i64,
     subscriptions: i64,
+    held: i64,
 }
 
 impl Default for Tallies {
     fn default() -> Self {
         let reported = Box::new([Tally::default(); Encoding::COUNT]);
-        Self { reported, compressions: Compressions::default(), tape_bytes: 0, outbox_bytes: 0, subscriptions: 0 }
+        Self { reported, compressions: Compressions::default(), tape_bytes: 0, outbox_bytes: 0, subscriptions: 0, held: 0 }
     }
 }
 
 impl Tallies {
     /// Reports what has come since the last time.
-    pub(crate) fn report(&mut self, hub: &Hub<Connection>, metrics: &WorkerMetrics) {
+    pub(crate) fn report(&mut self, hub: &Hub<Connection>, held: usize, metrics: &WorkerMetrics) {
+        let mut balances = Balances::default();
+        let pending = hub.pending();
         for encoding in Encoding::all() {
             let index = encoding.index();
             let now = hub.tallies()[index];
             let before = std::mem::replace(&mut self.reported[index], now);
-            if now != before {
-                let kind = kind_of(encoding.format, encoding.framing);
-                metrics.deliveries(kind, now.deliveries - before.deliveries);
-                metrics.delivery_bytes(kind, now.bytes - before.bytes);
-            }
+            let kind = kind_of(encoding.format, encoding.framing);
+            metrics.delivery_bytes(kind, now.bytes - before.bytes);
+            balances.add(kind, balance(now, pending[index]));
         }
+        metrics.balances(balances);
+        let held = held as i64;
+        metrics.held_publishers_changed(held - std::mem::replace(&mut self.held, held));
         let (now, before) = (hub.encoder().compressions(), self.compressions);
         self.compressions = now;
         metrics.compressed(now.messages - before.messages, now.bytes_in - before.bytes_in, now.bytes_out - before.bytes_out);
@@ -46,6 +50,18 @@ impl Tallies {
         let (tape_bytes, outbox_bytes) = (hub.tapes_bytes() as i64, hub.outbox_bytes() as i64);
         metrics.tape_bytes_changed(tape_bytes - std::mem::replace(&mut self.tape_bytes, tape_bytes));
         metrics.outbox_bytes_changed(outbox_bytes - std::mem::replace(&mut self.outbox_bytes, outbox_bytes));
+    }
+}
+
+fn balance(tally: Tally, pending: u64) -> Balance {
+    Balance {
+        offered: tally.offered,
+        delivered: tally.deliveries,
+        dropped: tally.dropped,
+        conflated: tally.conflated,
+        pending,
+        abandoned: tally.abandoned,
+        holds: tally.holds,
     }
 }
 

@@ -41,8 +41,11 @@ impl<S: Sink> Hub<S> {
         let tape = self.tape(channel, encoding);
         let base_bytes = self.channels[channel as usize].payload_bytes;
         let subscriber = self.subscribers.get_mut(key as usize).expect("only a connection that was added subscribes");
-        let slot = subscriber.slot(Subscription { tape, place: BEHIND, sent, base_bytes });
-        self.tapes[tape as usize].readers += 1;
+        let slot = subscriber.slot(Subscription::new(tape, sent, base_bytes));
+        let tape = &mut self.tapes[tape as usize];
+        tape.readers += 1;
+        // What lies between its start and the tape's end is offered to it at once.
+        self.tallies[encoding.index()].offered += tape.through.saturating_sub(sent);
         slot
     }
 
@@ -51,8 +54,12 @@ impl<S: Sink> Hub<S> {
         self.make_behind(key, slot);
         let Some(subscriber) = self.subscribers.get_mut(key as usize) else { return };
         let Some(subscription) = subscriber.subscriptions.get_mut(slot as usize).filter(|slot| slot.tape != FREE) else { return };
-        let tape = std::mem::replace(&mut subscription.tape, FREE);
-        self.tapes[tape as usize].readers -= 1;
+        let (tape, sent) = (std::mem::replace(&mut subscription.tape, FREE), subscription.sent);
+        let left = &mut self.tapes[tape as usize];
+        left.readers -= 1;
+        self.tallies[left.encoding.index()].abandoned += left.through.saturating_sub(sent);
+        let channel = left.channel;
+        self.stir(channel);
         if self.tapes[tape as usize].readers == 0 {
             let gone = self.tapes.remove(tape as usize);
             self.encoder.release(gone.encoding);

@@ -7,6 +7,8 @@
 mod join;
 mod lag;
 mod outbox;
+mod pass_over;
+mod pause;
 mod pump;
 mod segment;
 mod subscriber;
@@ -23,6 +25,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 pub use outbox::OutboxFull;
+pub use pause::Progress;
 pub use turn::Announcement;
 
 use crate::directory::Watched;
@@ -82,6 +85,10 @@ pub enum Written {
 pub trait History {
     /// Reads a channel's history after an offset, as far as `through`.
     fn page(&self, channel: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page;
+    /// Reads the newest publication of each key that lies after an offset, as far as `through`.
+    fn latest(&self, channel: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page;
+    /// The earliest cursor from which no more than so many payload bytes, and nothing older, lead up to `through`.
+    fn recent(&self, channel: &ChannelName, through: Offset, bytes_max: u64, since_ms: u64) -> Offset;
     /// Ends the announcing of a channel to this worker.
     fn unwatch(&self, channel: &ChannelName);
 }
@@ -97,6 +104,8 @@ pub struct HubLimits {
     pub outbox_bytes_max: usize,
     /// How long a client without subscriptions may take nothing of what is for it.
     pub stalled_ms_max: u64,
+    /// How long one may take nothing at all whose channel passes publications over for it.
+    pub silent_ms_max: u64,
 }
 
 /// What the hub asks of its worker.
@@ -128,9 +137,21 @@ pub type ChannelKey = u32;
 /// Names a subscription within its subscriber.
 pub type Slot = u32;
 
-/// What was delivered in one encoding.
+/// What was delivered in one encoding, and what was not. At every moment between two calls of the hub, what was offered is what was
+/// delivered, dropped, conflated or abandoned, and what is pending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Publications that subscribers were to get: for each, what lay between its start and the tape's end when it joined, and all that
+    /// came since.
+    pub offered: u64,
+    /// Publications that a gap took the place of, since history no longer held them or their channel drops.
+    pub dropped: u64,
+    /// Publications that a gap took the place of, since there was a newer one of their key.
+    pub conflated: u64,
+    /// Publications that were pending when their subscription ended.
+    pub abandoned: u64,
+    /// How often a subscriber began to hold its channel's publishers back.
+    pub holds: u64,
     /// Publications handed to the kernel whole or in part.
     pub deliveries: u64,
     /// Bytes of them.
@@ -139,6 +160,11 @@ pub struct Tally {
 
 impl Tally {
     fn add(&mut self, other: Self) {
+        self.offered += other.offered;
+        self.dropped += other.dropped;
+        self.conflated += other.conflated;
+        self.abandoned += other.abandoned;
+        self.holds += other.holds;
         self.deliveries += other.deliveries;
         self.bytes += other.bytes;
     }
@@ -160,6 +186,8 @@ pub struct Hub<S> {
     tallies: Box<[Tally; Encoding::COUNT]>,
     tapes_bytes: usize,
     gaps: Vec<GapReason>,
+    /// Channels that pause their publishers and whose subscribers have moved.
+    stirred: Vec<ChannelKey>,
 }
 
 struct HubChannel {
@@ -173,6 +201,7 @@ struct HubChannel {
     /// What was announced in this turn, kept while somebody waits or has an encoding of its own.
     arrived: Vec<Arc<Publication>>,
     unused: bool,
+    stirred: bool,
 }
 
 impl<S: Sink> Hub<S> {
@@ -193,6 +222,7 @@ impl<S: Sink> Hub<S> {
             tallies: Box::new([Tally::default(); Encoding::COUNT]),
             tapes_bytes: 0,
             gaps: Vec::new(),
+            stirred: Vec::new(),
         }
     }
 
@@ -202,6 +232,8 @@ impl<S: Sink> Hub<S> {
         for (_, channel) in &mut self.channels {
             channel.limits = of_channel(&channel.name);
         }
+        let channels: Vec<_> = self.channels.iter().map(|(key, _)| key as ChannelKey).collect();
+        channels.into_iter().for_each(|channel| self.stir(channel));
     }
 
     /// What has happened since this was last asked.
@@ -235,6 +267,7 @@ impl<S: Sink> Hub<S> {
             waiters: Vec::new(),
             arrived: Vec::new(),
             unused: false,
+            stirred: false,
         };
         let key = self.channels.insert(channel) as ChannelKey;
         self.by_name.insert(name.clone(), key);
@@ -261,6 +294,21 @@ impl<S: Sink> Hub<S> {
     /// What was delivered, by encoding.
     pub fn tallies(&self) -> &[Tally; Encoding::COUNT] {
         &self.tallies
+    }
+
+    /// What subscribers are still to get, by encoding.
+    pub fn pending(&self) -> Box<[u64; Encoding::COUNT]> {
+        let mut pending = Box::new([0; Encoding::COUNT]);
+        if self.tapes.iter().all(|(_, tape)| tape.is_level()) {
+            return pending;
+        }
+        let subscriptions = self.subscribers.iter().flat_map(|(_, subscriber)| &subscriber.subscriptions);
+        for subscription in subscriptions.filter(|subscription| !subscription.is_live()) {
+            if let Some(tape) = self.tapes.get(subscription.tape as usize) {
+                pending[tape.encoding.index()] += tape.through.saturating_sub(subscription.sent);
+            }
+        }
+        pending
     }
 
     /// How many bytes the tapes hold.

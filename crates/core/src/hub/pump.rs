@@ -7,15 +7,12 @@ use super::subscriber::{BEHIND, SHUT};
 use super::tape::{Member, Tape};
 use super::turn::{lay_own, outbox_of};
 use super::{History, Hub, HubEvent, Sink, Slot, SubscriberKey, Tally, Written};
-use crate::composite::Composite;
-use crate::disconnect::Disconnect;
 use crate::limits::PageLimits;
-use crate::position::{Cursor, Position};
 use crate::publication::Publication;
-use crate::start::{Gap, GapReason};
+use crate::start::GapReason;
 
 /// How far a pump came.
-enum Step {
+pub(super) enum Step {
     /// There may be more.
     More,
     /// The sink takes no more, or the connection is closing.
@@ -61,18 +58,29 @@ impl<S: Sink> Hub<S> {
         let subscription = self.subscribers[key as usize].subscriptions[slot as usize];
         let tape = &mut self.tapes[subscription.tape as usize];
         if subscription.sent >= tape.through {
+            let channel = tape.channel;
             let place = tape.live.len() as u32;
             tape.live.push(Member { subscriber: key, slot });
-            self.subscribers[key as usize].subscriptions[slot as usize].place = place;
-            self.settle(subscription.tape);
+            let subscription = &mut self.subscribers[key as usize].subscriptions[slot as usize];
+            let tape = subscription.tape;
+            (subscription.place, subscription.passes_over, subscription.holds) = (place, false, false);
+            self.settle(tape);
+            self.stir(channel);
             return Step::More;
         }
+        let tape = &self.tapes[subscription.tape as usize];
         let (encoding, windowed) = (tape.encoding, tape.windowed);
         let window = if windowed { self.subscribers[key as usize].sink.window(slot) } else { usize::MAX };
         if window == 0 {
             self.subscribers[key as usize].subscriptions[slot as usize].place = SHUT;
             return Step::More;
         }
+        if subscription.passes_over
+            && let Some(step) = self.pass_over(key, slot, history, now_ms)
+        {
+            return step;
+        }
+        let tape = &self.tapes[subscription.tape as usize];
         let held = if encoding.own { None } else { tape.after(subscription.sent, CHUNK_BYTES) };
         if let Some(segment) = held {
             let segment = if segment.frames() > window { segment.first_frames(window) } else { segment };
@@ -80,16 +88,10 @@ impl<S: Sink> Hub<S> {
         }
         let (through, channel) = (tape.through, tape.channel as usize);
         let of = &self.channels[channel];
-        let page = history.page(
-            &of.name,
-            subscription.sent,
-            through,
-            PageLimits { publications_max: CHUNK_FRAMES.min(window), bytes_max: CHUNK_BYTES },
-        );
-        let reached = Position::new(of.head.epoch, subscription.sent);
+        let limits = PageLimits { publications_max: CHUNK_FRAMES.min(window), bytes_max: CHUNK_BYTES };
+        let page = history.page(&of.name, subscription.sent, through, limits);
         if page.floor.offset > subscription.sent {
-            let resumed = Position::new(of.head.epoch, page.floor.offset.min(through));
-            return self.tell_gap(key, slot, Gap { asked: Cursor::from(reached), resumed, reason: GapReason::Trimmed }, now_ms);
+            return self.tell_loss(key, slot, page.floor.offset.min(through), GapReason::Trimmed, now_ms);
         }
         let segment = self.lay_behind(key, slot, &page.publications, now_ms);
         self.write_behind(key, slot, &segment, now_ms)
@@ -120,13 +122,14 @@ impl<S: Sink> Hub<S> {
         };
         let deliveries = (through + 1).saturating_sub(segment.first());
         subscription.sent = through;
-        let Tape { encoding, windowed, .. } = self.tapes[subscription.tape as usize];
+        let Tape { channel, encoding, windowed, .. } = self.tapes[subscription.tape as usize];
         if windowed {
             self.note_sent(key, slot, segment.first());
         }
-        let subscriber = &mut self.subscribers[key as usize];
-        self.tallies[encoding.index()].add(Tally { deliveries, bytes: segment.bytes_through(through) });
+        self.tallies[encoding.index()].add(Tally { deliveries, bytes: segment.bytes_through(through), ..Tally::default() });
+        self.stir(channel);
         let Some(rest) = rest else { return Step::More };
+        let subscriber = &mut self.subscribers[key as usize];
         let outbox = outbox_of(subscriber, now_ms);
         outbox.progress_ms = if deliveries > 0 { now_ms } else { outbox.progress_ms };
         outbox.cut(rest);
@@ -134,38 +137,10 @@ impl<S: Sink> Hub<S> {
         self.block(key);
         Step::Stop
     }
-
-    /// Says a loss where the format has room for it; where it has none, the connection must close rather than be silent.
-    fn tell_gap(&mut self, key: SubscriberKey, slot: Slot, gap: Gap, now_ms: u64) -> Step {
-        let subscriber = &mut self.subscribers[key as usize];
-        let subscription = &mut subscriber.subscriptions[slot as usize];
-        let tape = &self.tapes[subscription.tape as usize];
-        let name = &self.channels[tape.channel as usize].name;
-        self.gaps.push(gap.reason);
-        if let Some(composite) = &mut subscriber.composite {
-            composite.advance(slot as usize, gap.resumed);
-        }
-        let composite = subscriber.composite.as_deref().map(Composite::as_str);
-        let mut record = bytes::BytesMut::new();
-        if !self.encoder.gap(tape.encoding, name, &gap, composite, &mut record) {
-            // The cursor stays before the gap, so that nothing is sent past it, whatever comes before the close.
-            self.events.push(HubEvent::Close(key, Disconnect::Gap { channel: name.clone(), gap }));
-            return Step::Stop;
-        }
-        subscription.sent = gap.resumed.offset;
-        if tape.windowed {
-            subscriber.sink.gap_sent(slot, gap.resumed);
-        }
-        // A gap record is small and replaces what would have been far more: it is not held to the outbox's bound.
-        if outbox_of(subscriber, now_ms).push(record.freeze(), usize::MAX).is_err() {
-            return Step::Stop;
-        }
-        Step::More
-    }
 }
 
 /// How much of one channel's history is encoded and written at a time.
-const CHUNK_BYTES: usize = 64 << 10;
-const CHUNK_FRAMES: usize = 512;
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+pub(super) const CHUNK_FRAMES: usize = 512;
 /// How many chunks a connection gets before others have their turn.
 const CHUNKS_MAX: usize = 16;

@@ -30,6 +30,17 @@ pub(super) struct Subscription {
     pub(super) sent: Offset,
     /// Payload bytes of the channel when it joined: what came before is catch-up, not lag.
     pub(super) base_bytes: u64,
+    /// Whether it passed its channel's bounds on lag, and passes publications over until it has caught up.
+    pub(super) passes_over: bool,
+    /// Whether it was counted as one that holds its channel's publishers back.
+    pub(super) holds: bool,
+}
+
+impl Subscription {
+    /// A subscription that has everything up to `sent`, of a channel that had so many payload bytes when it joined.
+    pub(super) fn new(tape: u32, sent: Offset, base_bytes: u64) -> Self {
+        Self { tape, place: BEHIND, sent, base_bytes, passes_over: false, holds: false }
+    }
 }
 
 /// The place of a subscription that is behind its tape's end.

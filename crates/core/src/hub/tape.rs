@@ -60,7 +60,7 @@ impl Tape {
 
     /// Gives up what nobody needs: everything once all are up to date, else the oldest beyond `bytes_max`.
     pub(super) fn settle(&mut self, bytes_max: usize) {
-        if self.live.len() == self.readers as usize {
+        if self.is_level() {
             self.clear();
         }
         while self.bytes > bytes_max {
@@ -88,6 +88,11 @@ impl Tape {
             return Some(first);
         }
         Some(first.join(self.segments.range(index + 1..=index + more)))
+    }
+
+    /// Whether all who read it are up to date.
+    pub(super) fn is_level(&self) -> bool {
+        self.live.len() == self.readers as usize
     }
 
     /// The segment sealed last.

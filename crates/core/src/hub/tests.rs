@@ -1,5 +1,7 @@
 //! Small stories of delivery: who falls behind, who is cut, who follows several channels.
 
+mod policies;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -72,6 +74,14 @@ impl History for Logs {
         self.logs[channel].page(after, through, limits)
     }
 
+    fn latest(&self, channel: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
+        self.logs[channel].latest(after, through, limits)
+    }
+
+    fn recent(&self, channel: &ChannelName, through: Offset, bytes_max: u64, since_ms: u64) -> Offset {
+        self.logs[channel].recent(through, bytes_max, since_ms)
+    }
+
     fn unwatch(&self, _: &ChannelName) {}
 }
 
@@ -83,7 +93,13 @@ struct Story {
 
 impl Story {
     fn new(tape_bytes_max: usize) -> Self {
-        let limits = HubLimits { tape_bytes_max, tapes_bytes_max: 1 << 20, outbox_bytes_max: 1 << 10, stalled_ms_max: 30_000 };
+        let limits = HubLimits {
+            tape_bytes_max,
+            tapes_bytes_max: 1 << 20,
+            outbox_bytes_max: 1 << 10,
+            stalled_ms_max: 30_000,
+            silent_ms_max: 60_000,
+        };
         Self { hub: Hub::new(Encoder::new(Forms::new(0)), limits), history: Logs::default(), limits: ChannelLimits::default() }
     }
 

@@ -66,6 +66,8 @@ impl<S: Sink> Hub<S> {
                 }
             });
         }
+        self.stir(key);
+        let of = &mut self.channels[key as usize];
         if keep {
             if first {
                 self.dirty_channels.push(key);
@@ -80,10 +82,10 @@ impl<S: Sink> Hub<S> {
         let held = tape.bytes();
         let segment = tape.seal(now_ms);
         self.tapes_bytes += tape.bytes() - held;
-        let Tape { encoding, channel, windowed, .. } = *tape;
+        let Tape { encoding, channel, readers, windowed, .. } = *tape;
         let mut live = std::mem::take(&mut tape.live);
         let mut kept = 0;
-        let mut taken = Tally::default();
+        let mut taken = Tally { offered: segment.frames() as u64 * u64::from(readers), ..Tally::default() };
         for place in 0..live.len() {
             let member = live[place];
             let still_live = if encoding.own {
@@ -202,7 +204,8 @@ impl<S: Sink> Hub<S> {
             let cut = if left >= bytes { None } else { Some(segment.cut(left)) };
             let through = cut.as_ref().map_or(segment.last(), |cut| cut.through);
             let rest = cut.as_ref().map_or(0, |cut| cut.rest.len());
-            self.tallies[encoding.index()].add(Tally { deliveries: through + 1 - segment.first(), bytes: (left.min(bytes) + rest) as u64 });
+            let deliveries = through + 1 - segment.first();
+            self.tallies[encoding.index()].add(Tally { deliveries, bytes: (left.min(bytes) + rest) as u64, ..Tally::default() });
             left -= left.min(bytes);
             if let Some(cut) = cut {
                 self.make_behind(key, slot);
@@ -215,6 +218,8 @@ impl<S: Sink> Hub<S> {
         }
         // Even when the cut fell between frames there is more to send.
         if matches!(written, Written::Part(_)) {
+            // From now on it is known how long it has taken nothing.
+            outbox_of(&mut self.subscribers[key as usize], now_ms);
             self.block(key);
         }
     }

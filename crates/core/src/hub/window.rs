@@ -120,6 +120,14 @@ mod tests {
             self.0.page(after, through, limits)
         }
 
+        fn latest(&self, _: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
+            self.0.latest(after, through, limits)
+        }
+
+        fn recent(&self, _: &ChannelName, through: Offset, bytes_max: u64, since_ms: u64) -> Offset {
+            self.0.recent(through, bytes_max, since_ms)
+        }
+
         fn unwatch(&self, _: &ChannelName) {}
     }
 
@@ -138,7 +146,7 @@ mod tests {
             let limits = ChannelLimits { publications_max, ..ChannelLimits::default() };
             let mut hub = Hub::new(
                 Encoder::new(Forms::new(0)),
-                HubLimits { tape_bytes_max: 0, tapes_bytes_max: 0, outbox_bytes_max: 1 << 10, stalled_ms_max: 1 },
+                HubLimits { tape_bytes_max: 0, tapes_bytes_max: 0, outbox_bytes_max: 1 << 10, stalled_ms_max: 1, silent_ms_max: 1 },
             );
             let history = OneLog(Log::new(Epoch::from_bits(1), 0));
             let watched = Watched { head: history.0.head(), payload_bytes: 0, limits };

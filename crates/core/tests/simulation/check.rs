@@ -15,6 +15,24 @@ pub(crate) struct Count {
     pub(crate) cut: u64,
 }
 
+/// What a reader was told that it does not get.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lost {
+    /// Since history no longer held it, or its channel drops.
+    pub(crate) dropped: u64,
+    /// Since there is a newer one of its key.
+    pub(crate) conflated: u64,
+}
+
+impl Lost {
+    fn add(&mut self, reason: &str, publications: u64) {
+        match reason == GapReason::Conflated.as_str() {
+            true => self.conflated += publications,
+            false => self.dropped += publications,
+        }
+    }
+}
+
 impl Reader {
     /// Reads what its connection took. Counts the publications.
     pub(crate) fn read(&mut self, model: &Model) -> u64 {
@@ -135,11 +153,19 @@ impl Reader {
             return;
         }
         let cursor = followed.cursor.expect("a subscription tells where it starts");
-        assert_eq!((asked, reason), (cursor.to_string().as_str(), GapReason::Trimmed.as_str()), "a gap begins at the reader's cursor");
-        let stream = self.stream().expect("a gap comes over a stream");
-        let told = stream.told.iter().find(|(of, floor)| *of == place && floor.to_string() == resumed);
-        let resumed = told.unwrap_or_else(|| panic!("a gap resumes at a floor, one of {:?}, not at {resumed}", stream.told)).1;
+        assert_eq!(asked, cursor.to_string(), "a gap begins at the reader's cursor");
+        let channel = &model.channels[followed.channel];
+        let resumed = if reason == GapReason::Conflated.as_str() {
+            channel.conflated(cursor, resumed)
+        } else {
+            let stream = self.stream().expect("a gap comes over a stream");
+            let is_told =
+                |told: &&(usize, GapReason, Position)| told.0 == place && told.1.as_str() == reason && told.2.to_string() == resumed;
+            let told = stream.told.iter().find(is_told);
+            told.unwrap_or_else(|| panic!("a gap {reason} resumes at one of {:?}, not at {resumed}", stream.told)).2
+        };
         assert!(resumed.offset > cursor.offset, "a gap is a loss");
+        self.lost.add(reason, resumed.offset - cursor.offset);
         self.follows[place].cursor = Some(resumed);
     }
 

@@ -7,6 +7,7 @@ use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::{ChannelKey, OutboxFull, Slot};
+use bongsu_core::limits::SlowPolicy;
 use bongsu_core::log::Located;
 use bongsu_core::stomp::{Action, FormKey, HeartBeatOffer, MessageForm, StompLimits, StompSession, Version};
 use bongsu_core::{Cursor, Epoch, Position, Start};
@@ -15,8 +16,8 @@ use bytes::BytesMut;
 use crate::model::Cause;
 use crate::parse::Parser;
 use crate::pipe::PipeEnd;
-use crate::reader::{Link, Reader, Stream};
-use crate::world::World;
+use crate::reader::{Followed, Link, Reader, Stream};
+use crate::world::{START_MS, World};
 
 /// What a reader of one channel may ask for.
 pub(crate) const SINGLE: [Encoding; 12] = [
@@ -348,6 +349,13 @@ impl World {
             let Disconnect::Slow { cursor } = &why else { panic!("slow, not {why:?}") };
             let slots: Vec<_> = self.readers[reader].follows.iter().filter_map(|followed| followed.slot).collect();
             let sent = if let [slot] = *slots { self.workers[worker].hub.sent(key, slot) } else { None };
+            let closes = |followed: &Followed| {
+                let policy = self.model.channels[followed.channel].limits.slow;
+                matches!(policy, SlowPolicy::Disconnect | SlowPolicy::Pause)
+            };
+            let silent = self.hub_limits.silent_ms_max < self.now_ms - START_MS;
+            let follows = &self.readers[reader].follows;
+            assert!(silent || slots.is_empty() || follows.iter().any(closes), "who passes over stays");
             assert_eq!(*cursor, sent, "with one channel the cursor is what was sent, and with several there is none");
             self.close(reader, &why);
         }
@@ -367,11 +375,13 @@ impl World {
         let untold = self.workers[stream.worker].inbox.iter().find(|announcement| announcement.channel == channel.name);
         let head = untold.map_or(channel.head().offset, |announcement| announcement.publication.position.offset - 1);
         let next = sent.offset.max(channel.floor().offset) + 1;
-        if next > head || next <= followed.joined + 1 {
+        if next > head || next <= followed.joined + 1 || matches!(channel.limits.slow, SlowPolicy::Drop | SlowPolicy::Conflate) {
             return false;
         }
         let (next, head) = (channel.publication(Position::new(sent.epoch, next)), channel.publication(Position::new(sent.epoch, head)));
         let lag_bytes = head.bytes_before + head.draft.data.len() as u64 - next.bytes_before;
-        lag_bytes > channel.limits.lag_bytes_max || self.now_ms - next.time_ms > channel.limits.lag_age_max_ms
+        // Where publishers wait, bytes alone are no reason.
+        let is_long = channel.limits.slow == SlowPolicy::Disconnect && lag_bytes > channel.limits.lag_bytes_max;
+        is_long || self.now_ms - next.time_ms > channel.limits.lag_age_max_ms
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bongsu_core::limits::ChannelLimits;
+use bongsu_core::limits::{ChannelLimits, SlowPolicy};
 use bongsu_core::log::Located;
 use bongsu_core::{ChannelName, Cursor, Epoch, Gap, GapReason, Offset, Position, Publication, Start};
 
@@ -149,6 +149,40 @@ impl Channel {
     fn floor_by_age(&self, now_ms: u64) -> Offset {
         let old = |publication: &&Arc<Publication>| publication.time_ms + self.limits.age_max_ms <= now_ms;
         self.life().floor + self.retained().iter().take_while(old).count() as Offset
+    }
+
+    /// Holds a conflation against the model: whatever it passes over has a newer one of its key after it. Returns where it resumes.
+    pub(crate) fn conflated(&self, cursor: Position, resumed: &str) -> Position {
+        assert_eq!(self.limits.slow, SlowPolicy::Conflate, "only where the policy says so");
+        let life = self.lives.iter().find(|life| life.epoch == cursor.epoch).expect("an epoch that was");
+        let resumed = Cursor::parse(resumed).ok().and_then(|cursor| cursor.position()).expect("a cursor of ours");
+        assert_eq!(resumed.epoch, cursor.epoch);
+        for passed_over in &life.publications[cursor.offset as usize..resumed.offset as usize] {
+            let is_newer = |later: &Arc<Publication>| later.draft.key == passed_over.draft.key;
+            assert!(life.publications[resumed.offset as usize..].iter().any(is_newer), "{passed_over:?} was the newest of its key");
+        }
+        resumed
+    }
+
+    /// Where a subscriber goes on that is passed over: as far back as half the bounds on lag allow.
+    pub(crate) fn recent(&self, through: Offset, now_ms: u64) -> Position {
+        let (floor, life) = (self.floor(), self.life());
+        let bytes_through = |offset: Offset| {
+            let last = offset.checked_sub(1).and_then(|last| life.publications.get(last as usize));
+            last.map_or(0, |last| last.bytes_before + last.draft.data.len() as u64)
+        };
+        let is_near = |offset: &Offset| {
+            let next = &life.publications[*offset as usize];
+            let young = next.time_ms + self.limits.lag_age_max_ms / 2 >= now_ms;
+            young && bytes_through(through) - next.bytes_before <= self.limits.lag_bytes_max / 2
+        };
+        Position::new(floor.epoch, (floor.offset..through).find(is_near).unwrap_or(through))
+    }
+
+    /// All payload bytes up to an offset of the present life.
+    pub(crate) fn bytes_through(&self, offset: Offset) -> u64 {
+        // Summed anew: a log that was let go in between counts from 0 again.
+        self.life().publications[..offset as usize].iter().map(|publication| publication.draft.data.len() as u64).sum()
     }
 
     /// The same key came again, or a new one: holds what the log said against what is known.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bongsu_core::directory::PublishFault;
 use bongsu_core::hub::Announcement;
 use bongsu_core::idempotency::IdempotencyKey;
-use bongsu_core::limits::{ChannelLimits, PageLimits};
-use bongsu_core::{ContentType, Draft, Offset, Start};
+use bongsu_core::limits::{ChannelLimits, PageLimits, SlowPolicy};
+use bongsu_core::{ContentType, Draft, Format, Offset, Start};
 
 use crate::chance::Chance;
 use crate::model::Cause;
+use crate::reader::Link;
 use crate::world::World;
 
 impl World {
@@ -31,11 +32,19 @@ impl World {
     pub(crate) fn publish(&mut self, channel: usize, draft: Draft, key: Option<&str>) {
         self.note("publish", channel);
         let name = self.model.channels[channel].name.clone();
+        self.report_progress();
         let bare = self.directory.borrow().locate(&name, &Start::Live).cursor.offset == 0;
         let is_full = self.directory.borrow().published() >= self.directory_limits.channels_max;
         let published = self.directory.borrow_mut().publish(&name, draft, key.map(IdempotencyKey::anonymous), self.now_ms);
         let cause = if is_full { Cause::PublishToFull(channel) } else { Cause::Publish(channel) };
         let published = match published {
+            Err(PublishFault::Held) => {
+                assert!(self.is_held(channel, false), "a publisher waits only for a subscriber that is behind");
+                let worker = self.chance.below(self.workers.len());
+                assert!(self.directory.borrow_mut().await_release(&name, worker), "what is held is released later");
+                self.waiting.borrow_mut().insert(name);
+                return;
+            }
             Ok(published) => published,
             Err(fault) => {
                 assert_eq!(fault, PublishFault::TooManyChannels { max: self.directory_limits.channels_max });
@@ -43,6 +52,7 @@ impl World {
                 return self.observe(cause);
             }
         };
+        assert!(!self.is_held(channel, true), "publishers wait for a subscriber that is behind");
         let watched = self.is_watched(channel);
         if let Some((publication, watchers)) = &published.announce {
             self.model.channels[channel].append(publication, watched);
@@ -57,6 +67,50 @@ impl World {
         self.observe(cause);
         if let Some(key) = key {
             self.model.channels[channel].keyed(key, published.position, published.announce.is_some(), self.now_ms);
+        }
+    }
+
+    /// Whether a subscriber of a channel that pauses its publishers is further behind than it may be: the whole of what they wait for.
+    /// For certain, or perhaps: what was trimmed in the meantime nobody may have looked at yet, and what a worker has yet to be told
+    /// may be from before it began to watch.
+    fn is_held(&self, channel: usize, certainly: bool) -> bool {
+        let of = &self.model.channels[channel];
+        if of.limits.slow != SlowPolicy::Pause {
+            return false;
+        }
+        let head = of.head();
+        let floor = if certainly { of.floor().offset } else { 0 };
+        let mut slowest = head.offset;
+        let mut taken = of.bytes_through(head.offset);
+        for worker in self.workers.iter().filter(|worker| !certainly && worker.hub.channel(&of.name).is_some()) {
+            let untold = worker.inbox.iter().find(|announcement| announcement.channel == of.name);
+            slowest = untold.map_or(slowest, |untold| slowest.min(untold.publication.position.offset - 1));
+        }
+        taken = taken.min(of.bytes_through(slowest));
+        for reader in &self.readers {
+            let Link::Stream(stream) = &reader.link else { continue };
+            // Who answers for each may have shut its window, and is not waited for then.
+            if certainly && matches!(stream.encoding.format, Format::Stomp(_)) {
+                continue;
+            }
+            for followed in reader.follows.iter().filter(|followed| followed.channel == channel) {
+                let sent = followed.slot.and_then(|slot| self.workers[stream.worker].hub.sent(stream.key, slot));
+                taken = sent.map_or(taken, |sent| taken.min(of.bytes_through(sent.offset.max(followed.joined).max(floor))));
+            }
+        }
+        of.bytes_through(head.offset) - taken > of.limits.lag_bytes_max
+    }
+
+    /// Tells the directory how far the subscribers have come whose publishers wait.
+    pub(crate) fn report_progress(&mut self) {
+        for worker in 0..self.workers.len() {
+            let shelf = self.shelf(worker);
+            for progress in self.workers[worker].hub.take_progress(&shelf) {
+                let released = self.directory.borrow_mut().taken(&progress.channel, worker, progress.payload_bytes);
+                if released != 0 {
+                    self.waiting.borrow_mut().remove(&progress.channel);
+                }
+            }
         }
     }
 
@@ -75,7 +129,7 @@ impl World {
         let directory = self.directory.borrow();
         // The model does not count the keys, which are few and short.
         let keys = directory.held_bytes().checked_sub(retained_bytes).expect("what is retained is held");
-        assert!(keys <= self.model.channels.len() * 4 * 200, "{keys} bytes of keys");
+        assert!(keys <= self.model.channels.len() * (4 * 200 + KEYS.len() * 80), "{keys} bytes of keys");
         assert!(directory.dormant() <= self.directory_limits.forgotten_max, "what is remembered of the forgotten is bounded");
     }
 
@@ -107,11 +161,21 @@ pub(crate) fn random_limits(chance: &mut Chance) -> ChannelLimits {
         keys_age_max_ms: chance.pick(&[50, 500, 5000]),
         lag_bytes_max: chance.pick(&[100, 1000, 1_000_000]),
         lag_age_max_ms: chance.pick(&[100, 1000, 100_000]),
+        slow: chance.pick(&[SlowPolicy::Disconnect, SlowPolicy::Drop, SlowPolicy::Conflate, SlowPolicy::Pause]),
+        pause_max_ms: chance.pick(&[50, 500, 5000]),
     }
 }
 
 fn random_draft(chance: &mut Chance, number: usize) -> Draft {
     let filler = "~".repeat(chance.pick(&[0, 0, 5, 30, 150, 400]));
+    let draft = random_draft_without_key(chance, number, &filler);
+    Draft { key: chance.pick(&KEYS).map(Into::into), ..draft }
+}
+
+/// What publications are about; some about nothing.
+const KEYS: [Option<&str>; 6] = [None, None, Some("a"), Some("b"), Some("c"), Some("d")];
+
+fn random_draft_without_key(chance: &mut Chance, number: usize, filler: &str) -> Draft {
     match chance.below(7) {
         0 => Draft {
             data: format!("{{\"n\":{number},\n\"filler\":\"{filler}\"}}").into(),
@@ -122,11 +186,7 @@ fn random_draft(chance: &mut Chance, number: usize) -> Draft {
             let data = [&[0xff, 0, b'\n'], number.to_string().as_bytes(), filler.as_bytes()].concat();
             Draft { data: data.into(), content_type: ContentType::Octets, ..Draft::default() }
         }
-        2 => Draft {
-            key: Some("a key".into()),
-            headers: [("a".into(), "b".into())].into(),
-            ..Draft::text(format!("{number}\r\n\n{filler}\r"))
-        },
+        2 => Draft { headers: [("a".into(), "b".into())].into(), ..Draft::text(format!("{number}\r\n\n{filler}\r")) },
         3 => Draft::text(""),
         4 => Draft { content_type: ContentType::Other("text/csv".into()), ..Draft::text(format!("{number},봉수\n\nid: 1\n")) },
         _ => Draft::text(format!("{number} {filler}")),

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use bongsu_core::encoding::Encoding;
 use bongsu_core::hub::{Slot, SubscriberKey};
 use bongsu_core::stomp::MessageForm;
-use bongsu_core::{Gap, Offset, Position};
+use bongsu_core::{Gap, GapReason, Offset, Position};
 
+use crate::check::Lost;
 use crate::parse::Parser;
 use crate::pipe::Pipe;
 
@@ -18,6 +19,8 @@ pub(crate) struct Reader {
     pub(crate) link: Link,
     /// The cursors it had after each of the last records: a lost connection may have lost the newest of them.
     pub(crate) remembered: VecDeque<Vec<Option<Position>>>,
+    /// What it was told, over all its connections, that it does not get.
+    pub(crate) lost: Lost,
 }
 
 /// One channel of a reader.
@@ -61,8 +64,8 @@ pub(crate) struct Stream {
     pub(crate) parser: Parser,
     /// The hub asked to be told when the pipe takes more.
     pub(crate) blocked: bool,
-    /// What the floors were when gaps were told, by place in `follows`: the only cursors that a gap may resume at.
-    pub(crate) told: Vec<(usize, Position)>,
+    /// Where gaps may resume that history or a drop caused, by place in `follows`, from when they were told.
+    pub(crate) told: Vec<(usize, GapReason, Position)>,
     /// The server has said goodbye.
     pub(crate) ended: bool,
 }
@@ -70,7 +73,7 @@ pub(crate) struct Stream {
 impl Reader {
     pub(crate) fn new(channels: Vec<usize>) -> Self {
         let follows = channels.into_iter().map(Followed::new).collect();
-        Self { follows, link: Link::None, remembered: VecDeque::new() }
+        Self { follows, link: Link::None, remembered: VecDeque::new(), lost: Lost::default() }
     }
 
     pub(crate) fn cursors(&self) -> Vec<Option<Position>> {

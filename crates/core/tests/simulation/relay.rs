@@ -30,6 +30,7 @@ pub(crate) fn run(seed: u64) {
         tapes_bytes_max: 1 << 20,
         outbox_bytes_max: 1 << 16,
         stalled_ms_max: 30_000,
+        silent_ms_max: 30_000,
     };
     let directory_limits = DirectoryLimits { channels_max: 1, unused_after_ms: 1_000_000, forgotten_max: 0 };
     let channels = vec![("chat/lobby".to_owned(), ChannelLimits::default())];

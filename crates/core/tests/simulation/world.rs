@@ -1,7 +1,7 @@
 //! A directory, a few workers and their readers, and everything that can happen to them.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use bongsu_core::directory::{Directory, DirectoryLimits};
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoder, Encoding, Framing};
 use bongsu_core::format::Format;
-use bongsu_core::hub::{Announcement, History, Hub, HubEvent, HubLimits, SubscriberKey};
-use bongsu_core::limits::{ChannelLimits, PageLimits};
+use bongsu_core::hub::{Announcement, History, Hub, HubEvent, HubLimits, SubscriberKey, Tally};
+use bongsu_core::limits::{ChannelLimits, PageLimits, SlowPolicy};
 use bongsu_core::log::Page;
 use bongsu_core::websocket::write_close;
-use bongsu_core::{ChannelName, Forms, Offset, Position, Start};
+use bongsu_core::{ChannelName, Forms, Gap, GapReason, Offset, Position, Start};
 use bytes::BytesMut;
 
 use crate::chance::Chance;
@@ -21,7 +21,7 @@ use crate::check::Count;
 use crate::model::{Cause, Model};
 use crate::pipe::PipeEnd;
 use crate::publish::random_limits;
-use crate::reader::{Link, Reader};
+use crate::reader::{Followed, Link, Reader};
 
 /// Everything, and the model of what it should be.
 pub(crate) struct World {
@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) readers: Vec<Reader>,
     counts: [Count; Encoding::COUNT],
     pub(crate) published: usize,
+    /// Channels whose publishers wait.
+    pub(crate) waiting: Rc<RefCell<HashSet<ChannelName>>>,
     /// How often in a hundred a reader takes nothing when it could.
     idleness: usize,
     steps: VecDeque<String>,
@@ -51,6 +53,7 @@ pub(crate) struct Shelf {
     directory: Rc<RefCell<Directory>>,
     worker: usize,
     now_ms: u64,
+    waiting: Rc<RefCell<HashSet<ChannelName>>>,
 }
 
 impl History for Shelf {
@@ -58,8 +61,18 @@ impl History for Shelf {
         self.directory.borrow().page(channel, after, through, limits)
     }
 
+    fn latest(&self, channel: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
+        self.directory.borrow().latest(channel, after, through, limits)
+    }
+
+    fn recent(&self, channel: &ChannelName, through: Offset, bytes_max: u64, since_ms: u64) -> Offset {
+        self.directory.borrow().recent(channel, through, bytes_max, since_ms)
+    }
+
     fn unwatch(&self, channel: &ChannelName) {
-        self.directory.borrow_mut().unwatch(channel, self.worker, self.now_ms);
+        if self.directory.borrow_mut().unwatch(channel, self.worker, self.now_ms) != 0 {
+            self.waiting.borrow_mut().remove(channel);
+        }
     }
 }
 
@@ -78,6 +91,7 @@ impl World {
             tapes_bytes_max: chance.pick(&[500, 3000, 20_000, 1_000_000]),
             outbox_bytes_max: chance.pick(&[600, 2000, 100_000]),
             stalled_ms_max: 30_000,
+            silent_ms_max: chance.pick(&[2000, 100_000]),
         };
         let workers = chance.between(1, 3);
         let mut world = Self::new(chance, channels, directory_limits, hub_limits, workers);
@@ -111,7 +125,7 @@ impl World {
         let worker = |_| Worker { hub: Hub::new(encoder.clone(), hub_limits), inbox: VecDeque::new() };
         Self {
             chance,
-            now_ms: 1_000_000,
+            now_ms: START_MS,
             directory: Rc::new(RefCell::new(directory)),
             directory_limits,
             workers: (0..workers).map(worker).collect(),
@@ -120,6 +134,7 @@ impl World {
             readers: Vec::new(),
             counts: [Count::default(); Encoding::COUNT],
             published: 0,
+            waiting: Rc::default(),
             idleness: 0,
             steps: VecDeque::new(),
         }
@@ -134,6 +149,7 @@ impl World {
     pub(crate) fn run(&mut self) {
         for _ in 0..self.chance.between(100, 400) {
             self.step();
+            self.check_balance();
         }
         self.come_to_rest();
         self.end();
@@ -167,7 +183,7 @@ impl World {
     }
 
     pub(crate) fn shelf(&self, worker: usize) -> Shelf {
-        Shelf { directory: Rc::clone(&self.directory), worker, now_ms: self.now_ms }
+        Shelf { directory: Rc::clone(&self.directory), worker, now_ms: self.now_ms, waiting: Rc::clone(&self.waiting) }
     }
 
     pub(crate) fn is_watched(&self, channel: usize) -> bool {
@@ -228,7 +244,11 @@ impl World {
                 let followed = self.readers[reader].follows.iter().find(|followed| followed.slot.is_some()).expect("a subscription");
                 assert_eq!(self.model.channels[followed.channel].name, channel);
                 assert_eq!(Some(gap.asked.to_string()), followed.cursor.map(|cursor| cursor.to_string()), "it says what it had");
-                assert_eq!(gap.resumed, self.resumable(worker, followed.channel), "and where it could go on");
+                match gap.reason {
+                    GapReason::Conflated => _ = self.model.channels[followed.channel].conflated(gap_asked(&gap), &gap.resumed.to_string()),
+                    GapReason::Dropped => assert_eq!(gap.resumed, self.recent(worker, followed.channel), "and where it could go on"),
+                    _ => assert_eq!(gap.resumed, self.resumable(worker, followed.channel), "and where it could go on"),
+                }
                 self.close(reader, &Disconnect::Gap { channel, gap });
             }
             HubEvent::Close(_, other) => panic!("nothing else closes: {other:?}"),
@@ -248,6 +268,40 @@ impl World {
         }
     }
 
+    /// Where a reader of this worker goes on that was passed over.
+    fn recent(&self, worker: usize, channel: usize) -> Position {
+        let of = &self.model.channels[channel];
+        of.recent(self.told_head(worker, channel), self.now_ms)
+    }
+
+    /// Up to where a worker was told of a channel.
+    fn told_head(&self, worker: usize, channel: usize) -> Offset {
+        let of = &self.model.channels[channel];
+        let untold = self.workers[worker].inbox.iter().find(|announcement| announcement.channel == of.name);
+        untold.map_or(of.head().offset, |announcement| announcement.publication.position.offset - 1)
+    }
+
+    /// What was offered went somewhere, at every moment, and what is pending is what each reader has still to get.
+    fn check_balance(&mut self) {
+        self.report_progress();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let mut pending = [0; Encoding::COUNT];
+            for reader in &self.readers {
+                let Link::Stream(stream) = &reader.link else { continue };
+                for followed in reader.follows.iter().filter(|_| stream.worker == index) {
+                    let Some(slot) = followed.slot else { continue };
+                    let sent = worker.hub.sent(stream.key, slot).expect("it is subscribed");
+                    pending[stream.encoding.index()] += self.told_head(index, followed.channel) - sent.offset;
+                }
+            }
+            assert_eq!(*worker.hub.pending(), pending, "what is pending is what is still to be sent");
+            for (tally, pending) in worker.hub.tallies().iter().zip(pending) {
+                let went = tally.deliveries + tally.dropped + tally.conflated + tally.abandoned + pending;
+                assert_eq!(tally.offered, went, "what was offered went somewhere: {tally:?}, {pending} pending");
+            }
+        }
+    }
+
     pub(crate) fn reader_named(&self, worker: usize, key: SubscriberKey) -> Option<usize> {
         self.readers.iter().position(|reader| reader.is_named(worker, key))
     }
@@ -263,13 +317,18 @@ impl World {
         let Link::Stream(stream) = &self.readers[reader].link else { return };
         let (worker, key) = (stream.worker, stream.key);
         let follows = self.readers[reader].follows.iter().enumerate().filter(|(_, followed)| followed.slot.is_some());
-        let floors: Vec<_> = follows.map(|(place, followed)| (place, self.resumable(worker, followed.channel))).collect();
+        let resumable = |(place, followed): (usize, &Followed)| {
+            let trimmed = (place, GapReason::Trimmed, self.resumable(worker, followed.channel));
+            let is_dropping = self.model.channels[followed.channel].limits.slow == SlowPolicy::Drop;
+            [Some(trimmed), is_dropping.then(|| (place, GapReason::Dropped, self.recent(worker, followed.channel)))]
+        };
+        let resumable: Vec<_> = follows.flat_map(resumable).flatten().collect();
         self.readers[reader].stream().expect("a stream").blocked = false;
         let shelf = self.shelf(worker);
         let hub = &mut self.workers[worker].hub;
         hub.pump(key, &shelf, self.now_ms);
         if !hub.take_gaps().is_empty() {
-            self.readers[reader].stream().expect("a stream").told.extend(floors);
+            self.readers[reader].stream().expect("a stream").told.extend(resumable);
         }
         self.settle(worker);
     }
@@ -374,6 +433,8 @@ impl World {
             let blocked: Vec<_> =
                 (0..self.readers.len()).filter(|&reader| self.readers[reader].stream().is_some_and(|s| s.blocked)).collect();
             if blocked.is_empty() && !self.answer_all() {
+                self.report_progress();
+                assert!(self.waiting.borrow().is_empty(), "once all have caught up, nobody waits to publish");
                 return self.check_rest();
             }
             blocked.into_iter().for_each(|reader| self.pump(reader));
@@ -416,6 +477,11 @@ impl World {
             let told: u64 = self.workers.iter().map(|worker| worker.hub.tallies()[index].deliveries).sum();
             assert!((count.whole..=count.whole + count.cut).contains(&told), "{told} deliveries were counted, but {count:?}");
         }
+        let lost = |of: fn(&Reader) -> u64| self.readers.iter().map(of).sum::<u64>();
+        let counted = |of: fn(&Tally) -> u64| self.workers.iter().flat_map(|worker| worker.hub.tallies()).map(of).sum::<u64>();
+        // What was told last may not have been read.
+        assert!(lost(|reader| reader.lost.dropped) <= counted(|tally| tally.dropped), "what is told is counted");
+        assert!(lost(|reader| reader.lost.conflated) <= counted(|tally| tally.conflated), "what is told is counted");
         self.now_ms += 1_000_000;
         self.directory.borrow_mut().sweep(self.now_ms);
         self.observe(Cause::Sweep);
@@ -423,7 +489,14 @@ impl World {
     }
 }
 
+/// The position that a gap of the hub's own was asked with.
+fn gap_asked(gap: &Gap) -> Position {
+    gap.asked.position().expect("the hub asks with cursors of ours")
+}
+
 /// Start and gap records may pass the bound by this much for each of a handful of channels, as may the rest of a frame.
 const RECORDS_BYTES_MAX: usize = 8000;
+/// When a world begins.
+pub(crate) const START_MS: u64 = 1_000_000;
 const ROUNDS_MAX: usize = 10_000;
 const STEPS_KEPT: usize = 40;

@@ -162,6 +162,10 @@ impl Publisher {
         let mut backoff = Backoff::new(self.backoff);
         loop {
             match self.publish_all_once(&outgoing).await {
+                // Each has its key, so those that were published get their first position again.
+                Ok(results) if backoff.failures() < self.retries && results.iter().any(is_held) => {
+                    tokio::time::sleep(backoff.next_after(None, &mut self.chance)).await;
+                }
                 Ok(results) => return Ok(results),
                 Err(fault) => self.wait_or_give_up(fault, &mut backoff).await?,
             }
@@ -236,9 +240,18 @@ fn may_pass(fault: &ClientFault) -> bool {
     match fault {
         ClientFault::Refused(problem) => fault.verdict() == Verdict::Outage || problem.is_gateway_trouble(),
         ClientFault::Connect { .. } | ClientFault::Broken(_) | ClientFault::Silent { .. } => true,
+        ClientFault::Told { code, .. } => code == HELD,
         _ => false,
     }
 }
+
+/// Whether a publication was refused since it waited too long for subscribers that are behind.
+fn is_held(result: &Result<Cursor, ClientFault>) -> bool {
+    matches!(result, Err(ClientFault::Told { code, .. }) if code == HELD)
+}
+
+/// What a publisher is told whose channel waits for its subscribers.
+const HELD: &str = "channel-held";
 
 async fn post(http: &mut Http, target: &Target, outgoing: &Outgoing) -> Result<Cursor, ClientFault> {
     let mut request = http.post(&target.channel_path(&outgoing.channel), outgoing.draft.data.clone())?;

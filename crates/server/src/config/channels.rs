@@ -1,6 +1,6 @@
 //! `[[channels]]`: other bounds for the channels that match a pattern.
 
-use bongsu_core::limits::ChannelLimits;
+use bongsu_core::limits::{ChannelLimits, SlowPolicy};
 use bongsu_core::{ChannelName, ChannelPattern};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,10 @@ pub struct ChannelOverride {
     pub lag_bytes_max: Option<Size>,
     /// In place of `delivery.lag_age_max`.
     pub lag_age_max: Option<Period>,
+    /// In place of `delivery.slow`.
+    pub slow: Option<Slow>,
+    /// In place of `delivery.pause_max`.
+    pub pause_max: Option<Period>,
     /// In place of `idempotency.keys_max`.
     pub idempotency_keys_max: Option<usize>,
     /// In place of `idempotency.age_max`.
@@ -40,6 +44,8 @@ impl ChannelOverride {
             keys_age_max_ms: self.idempotency_age_max.map_or(general.keys_age_max_ms, Period::as_millis),
             lag_bytes_max: self.lag_bytes_max.map_or(general.lag_bytes_max, Size::get),
             lag_age_max_ms: self.lag_age_max.map_or(general.lag_age_max_ms, Period::as_millis),
+            slow: self.slow.map_or(general.slow, Slow::policy),
+            pause_max_ms: self.pause_max.map_or(general.pause_max_ms, Period::as_millis),
         }
     }
 
@@ -53,6 +59,7 @@ impl ChannelOverride {
         check_some("age_max", self.age_max, Period::secs(1), Period::days(36_525), report);
         check_some("lag_bytes_max", self.lag_bytes_max, Size::kib(4), Size::gib(1024), report);
         check_some("lag_age_max", self.lag_age_max, Period::millis(10), Period::days(1), report);
+        check_some("pause_max", self.pause_max, Period::millis(10), Period::hours(1), report);
         check_some("idempotency_keys_max", self.idempotency_keys_max, 0, 10_000_000, report);
         check_some("idempotency_age_max", self.idempotency_age_max, Period::secs(1), Period::days(30), report);
     }
@@ -66,8 +73,35 @@ impl ChannelOverride {
             age_max: Some(Period::secs(1)),
             lag_bytes_max: Some(Size::kib(4)),
             lag_age_max: Some(Period::secs(1)),
+            slow: Some(Slow::Disconnect),
+            pause_max: Some(Period::secs(1)),
             idempotency_keys_max: Some(1),
             idempotency_age_max: Some(Period::secs(1)),
+        }
+    }
+}
+
+/// What becomes of a subscriber that passed its channel's bounds on lag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slow {
+    /// It is closed, with the cursor to come back from.
+    Disconnect,
+    /// It is told a gap, and goes on near the head.
+    Drop,
+    /// It gets the newest publication of each key, and is told a gap wherever one was passed over.
+    Conflate,
+    /// Publishers wait for it.
+    Pause,
+}
+
+impl Slow {
+    fn policy(self) -> SlowPolicy {
+        match self {
+            Self::Disconnect => SlowPolicy::Disconnect,
+            Self::Drop => SlowPolicy::Drop,
+            Self::Conflate => SlowPolicy::Conflate,
+            Self::Pause => SlowPolicy::Pause,
         }
     }
 }
@@ -90,9 +124,16 @@ impl ChannelRules {
             keys_age_max_ms: config.idempotency.age_max.as_millis(),
             lag_bytes_max: config.delivery.lag_bytes_max.get(),
             lag_age_max_ms: config.delivery.lag_age_max.as_millis(),
+            slow: config.delivery.slow.policy(),
+            pause_max_ms: config.delivery.pause_max.as_millis(),
         };
         let of = |channel: &ChannelOverride| Some((ChannelPattern::parse(&channel.pattern).ok()?, channel.clone()));
         Self { general, overrides: config.channels.iter().filter_map(of).collect() }
+    }
+
+    /// Whether there may be channels whose publishers wait.
+    pub fn may_pause(&self) -> bool {
+        self.general.slow == SlowPolicy::Pause || self.overrides.iter().any(|(_, table)| table.slow == Some(Slow::Pause))
     }
 
     /// The bounds of one channel: of the tables that match it, the first that sets a key decides it.

@@ -17,7 +17,7 @@ mod tls;
 
 use serde::{Deserialize, Serialize};
 
-pub use channels::{ChannelOverride, ChannelRules};
+pub use channels::{ChannelOverride, ChannelRules, Slow};
 pub use duration::{Period, PeriodFault};
 pub use fault::{ConfigFault, Fault};
 pub use listen::{Listener, ListenerFault};
@@ -319,6 +319,12 @@ section! {
         lag_bytes_max: Size = Size::mib(4), in Size::kib(4)..=Size::gib(1024);
         /// How long a subscriber may lag behind its channel.
         lag_age_max: Period = Period::secs(30), in Period::millis(10)..=Period::days(1);
+        /// What becomes of a subscriber that passed a bound on lag.
+        slow: Slow = Slow::Disconnect;
+        /// How long publishers wait for a slow subscriber, where they do.
+        pause_max: Period = Period::secs(5), in Period::millis(10)..=Period::hours(1);
+        /// How long a subscriber for which publications are passed over may take nothing at all.
+        silent_max: Period = Period::minutes(2), in Period::millis(10)..=Period::days(1);
         /// The kernel's send buffer of a connection; 0 leaves it to the kernel.
         send_buffer_bytes: Size = Size::kib(256), in Size::bytes(0)..=Size::gib(1);
         /// Bytes of a connection's own replies, pings and goodbyes that wait to leave.

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use bongsu_core::ChannelName;
 use bongsu_core::hub::Announcement;
 use tokio::sync::Notify;
 
@@ -9,6 +10,8 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub struct Inbox {
     waiting: Mutex<Vec<Announcement>>,
+    /// Channels that take publications again, for which publishers of this worker wait.
+    released: Mutex<Vec<ChannelName>>,
     wake: Notify,
 }
 
@@ -28,6 +31,17 @@ impl Inbox {
     pub fn drain_into(&self, taken: &mut Vec<Announcement>) {
         debug_assert!(taken.is_empty(), "the last turn was delivered");
         std::mem::swap(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner), taken);
+    }
+
+    /// Says that a channel takes publications again.
+    pub fn release(&self, channel: ChannelName) {
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+        self.wake.notify_one();
+    }
+
+    /// The channels that take publications again.
+    pub fn take_released(&self) -> Vec<ChannelName> {
+        std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until something is there.

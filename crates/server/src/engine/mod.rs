@@ -8,8 +8,8 @@ mod snapshot;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bongsu_core::directory::{Directory, DirectoryLimits, PublishFault, Rules, Watched};
-use bongsu_core::hub::{Announcement, History};
+use bongsu_core::directory::{Directory, DirectoryLimits, PublishFault, Rules, Watched, Watchers};
+use bongsu_core::hub::{Announcement, History, Progress};
 use bongsu_core::idempotency::IdempotencyKey;
 use bongsu_core::limits::PageLimits;
 use bongsu_core::log::{Located, Page};
@@ -163,6 +163,12 @@ impl Engine {
         }
     }
 
+    /// Tells workers that a channel takes publications again.
+    fn release(&self, channel: &ChannelName, workers: Watchers) {
+        let waits = |worker: &usize| workers & (1 << worker) != 0;
+        (0..self.inboxes.len()).filter(waits).for_each(|worker| self.inboxes[worker].release(channel.clone()));
+    }
+
     fn shard(&self, name: &ChannelName) -> &Shard {
         &self.shards[snapshot::shard_of(&self.secret, name)]
     }
@@ -188,6 +194,18 @@ impl EngineHandle<'_> {
     pub fn watch(&self, name: &ChannelName) -> Watched {
         self.engine.shard(name).lock().watch(name, self.worker, self.engine.clock.now_ms())
     }
+
+    /// How far this worker's subscribers of a channel have come, whose publishers may wait for that.
+    pub fn taken(&self, progress: &Progress) {
+        let Progress { channel, payload_bytes } = progress;
+        let released = self.engine.shard(channel).lock().taken(channel, self.worker, *payload_bytes);
+        self.engine.release(channel, released);
+    }
+
+    /// Has this worker told when a channel takes publications again; `false` if it does already.
+    pub fn await_release(&self, channel: &ChannelName) -> bool {
+        self.engine.shard(channel).lock().await_release(channel, self.worker)
+    }
 }
 
 impl History for EngineHandle<'_> {
@@ -195,8 +213,17 @@ impl History for EngineHandle<'_> {
         self.engine.shard(channel).lock().page(channel, after, through, limits)
     }
 
+    fn latest(&self, channel: &ChannelName, after: Offset, through: Offset, limits: PageLimits) -> Page {
+        self.engine.shard(channel).lock().latest(channel, after, through, limits)
+    }
+
+    fn recent(&self, channel: &ChannelName, through: Offset, bytes_max: u64, since_ms: u64) -> Offset {
+        self.engine.shard(channel).lock().recent(channel, through, bytes_max, since_ms)
+    }
+
     fn unwatch(&self, channel: &ChannelName) {
-        self.engine.shard(channel).lock().unwatch(channel, self.worker, self.engine.clock.now_ms());
+        let released = self.engine.shard(channel).lock().unwatch(channel, self.worker, self.engine.clock.now_ms());
+        self.engine.release(channel, released);
     }
 }
 

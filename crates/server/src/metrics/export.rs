@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::labels::{CloseReason, Label, Route, StatusClass, TlsHandshake, TransportKind};
-use super::{Cells, PerLabel, WorkerCells};
+use super::{Balance, Balances, Cells, PerLabel, WorkerCells};
 
 impl Collector for Cells {
     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), Error> {
@@ -40,7 +40,7 @@ impl Cells {
         let help = "Connections that ended, by reason";
         self.counters(families, "closes", help, "reason", |worker| &worker.closes, CloseReason::ALL)?;
         let help = "Times that a connection was not read from for a while, because no more could be taken from its client";
-        self.counters(families, "reading_pauses", help, "transport", |worker| &worker.paused, TransportKind::ALL)?;
+        self.counters(families, "reading_pauses", help, "transport", |worker| &worker.reading_paused, TransportKind::ALL)?;
         let help = "Connections that are not read from at the moment, because no more can be taken from their clients";
         let mut family = families.begin("reading_paused", help, None, MetricType::Gauge)?;
         for &transport in TransportKind::ALL {
@@ -50,8 +50,7 @@ impl Cells {
     }
 
     fn encode_traffic(&self, families: &mut Families<'_>) -> Result<(), Error> {
-        let help = "Publications handed to the kernel for subscribers";
-        self.counters(families, "deliveries", help, "transport", |worker| &worker.deliveries, TransportKind::ALL)?;
+        self.encode_balances(families)?;
         let mut family = families.begin(
             "delivery",
             "Bytes handed to the kernel for subscribers, frames included",
@@ -64,10 +63,43 @@ impl Cells {
         }
         let help = "Publications accepted from publishers";
         self.counters(families, "publications", help, "transport", |worker| &worker.publications, TransportKind::ALL)?;
+        let help = "Publishers that had to wait for subscribers";
+        self.counters(families, "publishers_paused", help, "transport", |worker| &worker.paused, TransportKind::ALL)?;
         let help = "Messages that subscribers refused (NACK)";
         families.count("nacks", help, None, self.sum(|worker| worker.nacks.get()))?;
         let help = "Gaps told to subscribers, by reason";
         self.counters(families, "gaps", help, "reason", |worker| &worker.gaps, GapReason::ALL)
+    }
+
+    /// What was offered, and where it went. Of each worker these numbers were set at once, so they add up.
+    fn encode_balances(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let mut balances = Balances::default();
+        for worker in &self.workers {
+            balances.add_all(&worker.balances.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        for &transport in TransportKind::ALL {
+            // What is asked for page by page is offered as it is answered.
+            let answered = self.sum(|worker| worker.deliveries.get(transport));
+            balances.add(transport, Balance { offered: answered, delivered: answered, ..Balance::default() });
+        }
+        let mut each = |name: &str, help: &str, kind, of: fn(Balance) -> u64| {
+            let mut family = families.begin(name, help, None, kind)?;
+            TransportKind::ALL.iter().try_for_each(|&transport| {
+                let (labels, value) = ([("transport", transport.word())], of(balances.get(transport)));
+                match kind {
+                    MetricType::Gauge => gauge(&mut family, &labels, signed(value)),
+                    _ => counter(&mut family, &labels, value),
+                }
+            })
+        };
+        let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
+        each("offered", "Publications that subscribers were to get: the sum of those delivered to pending", counter, |one| one.offered)?;
+        each("deliveries", "Publications handed to the kernel for subscribers", counter, |one| one.delivered)?;
+        each("dropped", "Publications replaced by a gap: trimmed, or dropped for a slow subscriber", counter, |one| one.dropped)?;
+        each("conflated", "Publications replaced by a gap: a slow subscriber gets a newer one of their key", counter, |one| one.conflated)?;
+        each("abandoned", "Publications pending when their subscription ended", counter, |one| one.abandoned)?;
+        each("pending", "Publications that subscribers are still to get", gauge, |one| one.pending)?;
+        each("holds", "How often a subscriber began to hold its channel's publishers back", counter, |one| one.holds)
     }
 
     fn encode_compression(&self, families: &mut Families<'_>) -> Result<(), Error> {
@@ -107,6 +139,8 @@ impl Cells {
         let tape = signed(self.sum(|worker| worker.tape_bytes.get()));
         let outbox = signed(self.sum(|worker| worker.outbox_bytes.get()));
         let subscriptions = signed(self.sum(|worker| worker.subscriptions.get()));
+        let held = signed(self.sum(|worker| worker.held_publishers.get()));
+        families.single("held_publishers", "Publishers that wait for subscribers", None, held)?;
         families.single("history", "Bytes retained by the history of all channels", bytes, self.history_bytes.get())?;
         families.single("tape", "Bytes of encoded frames kept at hand on the tapes", bytes, tape)?;
         families.single("outbox", "Bytes of replies, pings and goodbyes that wait to leave", bytes, outbox)?;

@@ -170,7 +170,7 @@ impl StatusClass {
 }
 
 impl Label for GapReason {
-    const ALL: &'static [Self] = &[Self::Epoch, Self::Trimmed, Self::Future, Self::Dropped];
+    const ALL: &'static [Self] = &[Self::Epoch, Self::Trimmed, Self::Future, Self::Dropped, Self::Conflated];
 
     fn index(self) -> usize {
         // A match, so that a reason that core adds is missed by the compiler here and not by a reader of the numbers.
@@ -179,6 +179,7 @@ impl Label for GapReason {
             Self::Trimmed => 1,
             Self::Future => 2,
             Self::Dropped => 3,
+            Self::Conflated => 4,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Each worker writes cells of its own, so that counting on the hot path is a load, an addition and a store, without a locked
 //! instruction and without a cache line that two cores write.
 
+mod balance;
 mod export;
 mod labels;
 mod queues;
@@ -16,6 +17,7 @@ use bongsu_core::GapReason;
 use bongsu_core::queue::{Depth, QueueCounts};
 use prometheus_client::registry::Registry;
 
+pub use balance::{Balance, Balances};
 pub use labels::{CloseReason, Route, StatusClass, TlsHandshake, TransportKind};
 
 use labels::Label;
@@ -59,6 +61,8 @@ struct WorkerCells {
     deliveries: PerLabel<{ TransportKind::COUNT }>,
     delivery_bytes: PerLabel<{ TransportKind::COUNT }>,
     publications: PerLabel<{ TransportKind::COUNT }>,
+    paused: PerLabel<{ TransportKind::COUNT }>,
+    held_publishers: Cell,
     nacks: Cell,
     compressed_messages: Cell,
     compressed_bytes_before: Cell,
@@ -70,8 +74,10 @@ struct WorkerCells {
     tape_bytes: Cell,
     outbox_bytes: Cell,
     subscriptions: Cell,
-    paused: PerLabel<{ TransportKind::COUNT }>,
-    unpaused: PerLabel<{ TransportKind::COUNT }>,
+    reading_paused: PerLabel<{ TransportKind::COUNT }>,
+    reading_resumed: PerLabel<{ TransportKind::COUNT }>,
+    // Replaced as a whole a few times a second, so that its numbers add up whenever they are read.
+    balances: Mutex<Balances>,
     // Faults are rare and their names many; the lock is this worker's own, but for the moment of a scrape.
     faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -146,7 +152,7 @@ impl WorkerMetrics {
         self.cells().closes.add(reason, 1);
     }
 
-    /// So many publications were handed to the kernel for subscribers.
+    /// So many publications were handed to the kernel for those who asked for them: beside the balances, which count subscribers.
     #[inline]
     pub fn deliveries(&self, transport: TransportKind, count: u64) {
         self.cells().deliveries.add(transport, count);
@@ -162,6 +168,21 @@ impl WorkerMetrics {
     #[inline]
     pub fn publications(&self, transport: TransportKind, count: u64) {
         self.cells().publications.add(transport, count);
+    }
+
+    /// A publisher has to wait for subscribers.
+    pub fn publisher_paused(&self, transport: TransportKind) {
+        self.cells().paused.add(transport, 1);
+    }
+
+    /// So many publishers have begun to wait for subscribers, or ceased to.
+    pub fn held_publishers_changed(&self, by: i64) {
+        self.cells().held_publishers.change(by);
+    }
+
+    /// What was offered to subscribers so far, and where it went.
+    pub fn balances(&self, balances: Balances) {
+        *self.cells().balances.lock().unwrap_or_else(PoisonError::into_inner) = balances;
     }
 
     /// So many messages were refused by those who got them (NACK).
@@ -214,12 +235,12 @@ impl WorkerMetrics {
 
     /// A connection is not read from for now: its client does not take the answers to what it sends, or sends more than can be taken.
     pub fn reading_paused(&self, transport: TransportKind) {
-        self.cells().paused.add(transport, 1);
+        self.cells().reading_paused.add(transport, 1);
     }
 
     /// A connection whose reading was paused is read from again, or has ended.
     pub fn reading_resumed(&self, transport: TransportKind) {
-        self.cells().unpaused.add(transport, 1);
+        self.cells().reading_resumed.add(transport, 1);
     }
 
     #[inline]
@@ -291,8 +312,8 @@ impl Cells {
     }
 
     fn reading_paused(&self, transport: TransportKind) -> u64 {
-        let resumed = self.sum(|worker| worker.unpaused.get(transport));
-        self.sum(|worker| worker.paused.get(transport)).saturating_sub(resumed)
+        let resumed = self.sum(|worker| worker.reading_resumed.get(transport));
+        self.sum(|worker| worker.reading_paused.get(transport)).saturating_sub(resumed)
     }
 }
 

@@ -182,7 +182,7 @@ impl Worker {
     /// refusal that says to try again.
     pub(crate) fn request_farewell(&mut self, key: SubscriberKey, why: &Disconnect) -> Bytes {
         let Some(connection) = self.hub.sink(key) else { return Bytes::new() };
-        if matches!(connection.phase, Phase::Head) && connection.unread.is_empty() {
+        if matches!(connection.phase, Phase::Head) && connection.unread.is_empty() && connection.held.is_none() {
             return Bytes::new();
         }
         let problem = Problem::new(503, "going-away", why.goodbye().reason).with("retry-after", self.reconnect_ms().div_ceil(1000));
@@ -331,7 +331,7 @@ impl Worker {
             (Resource::Channel(channel), Method::Post) => self.publish_body(key, &exchange, request, &channel, body),
             (Resource::Channel(channel), _) => self.read_channels(key, &exchange, request, vec![channel], false),
             (Resource::Subscribe, _) => self.read_several(key, &exchange, request),
-            (Resource::Batch, _) => self.publish_batch(key, &exchange, &body),
+            (Resource::Batch, _) => self.publish_batch(key, &exchange, body),
             (Resource::Stomp, _) => self.upgrade_stomp(key, &exchange, request),
             (Resource::Echo, _) => self.upgrade_echo(key, &exchange, request),
             (Resource::Metrics, _) => {

@@ -1,62 +1,141 @@
 //! Publishing over HTTP: one publication as a body, or a batch of lines.
 
 use bongsu_core::directory::PublishFault;
+use bongsu_core::disconnect::Disconnect;
 use bongsu_core::hub::SubscriberKey;
 use bongsu_core::idempotency::{IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey};
 use bongsu_core::json::{JSON_DEPTH_MAX, check_json};
 use bongsu_core::native::{self, Publish};
+use bongsu_core::websocket::close;
 use bongsu_core::{ChannelName, ContentType, Draft, Position};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::http::Exchange;
 use crate::http::{Problem, Request, Response};
 use crate::metrics::TransportKind;
 use crate::worker::Worker;
+use crate::worker::held::{Pending, Then};
+
+/// A batch on its way: what is done, and what is still to do.
+pub(crate) struct Batch {
+    exchange: Exchange,
+    body: Bytes,
+    results: BytesMut,
+    /// Channels for which it has waited in vain: their later lines are refused at once, so that none overtakes another.
+    given_up: Vec<ChannelName>,
+}
+
+impl Batch {
+    /// The next line that is not empty.
+    fn next_line(&mut self) -> Option<Bytes> {
+        while !self.body.is_empty() {
+            let end = memchr::memchr(b'\n', &self.body).unwrap_or(self.body.len());
+            let line = self.body.split_to(end);
+            self.body.advance(self.body.len().min(1));
+            let trimmed = line.trim_ascii();
+            if !trimmed.is_empty() {
+                return Some(line.slice_ref(trimmed));
+            }
+        }
+        None
+    }
+
+    /// It has waited for a channel in vain.
+    pub(crate) fn give_up(&mut self, channel: ChannelName) {
+        self.given_up.push(channel);
+    }
+
+    fn result(&mut self, id: Option<&native::Id>, result: Result<Position, PublishFault>) {
+        write_result(id, result, &mut self.results);
+        self.results.put_u8(b'\n');
+    }
+}
 
 impl Worker {
     /// `POST /channels/{name}`: publishes the body as it is.
     pub(crate) fn publish_body(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, channel: &ChannelName, body: Bytes) {
-        let published = draft_of(request, body)
-            .and_then(|(draft, idempotency)| self.publish(TransportKind::Http, channel, draft, idempotency).map_err(publish_problem));
-        match published {
-            Ok(position) => {
-                let position = position.to_string();
-                let body = format!("{{\"position\":\"{position}\"}}\n");
-                let response = Response::new(201).header("bongsu-cursor", &position).header("cache-control", "no-store");
-                self.answer(key, exchange, response.body("application/json", body));
+        match draft_of(request, body) {
+            Ok((draft, idempotency)) => {
+                let then = Then::Answer(exchange.clone());
+                let pending = Pending { kind: TransportKind::Http, channel: channel.clone(), draft, idempotency, then };
+                self.publish_patiently(key, pending, &mut BytesMut::new());
             }
             Err(problem) => self.refuse(key, exchange, problem),
         }
     }
 
-    /// `POST /publish`: a native publish a line, a result a line, in order. A line that is refused does not stop those after it.
-    pub(crate) fn publish_batch(&mut self, key: SubscriberKey, exchange: &Exchange, body: &Bytes) {
-        let mut results = BytesMut::new();
-        for line in body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
-            match native::decode_publish(line, &self.shared.native_limits) {
-                Ok(publish) => self.publish_native(TransportKind::Http, publish, &mut results),
+    /// `POST /publish`: a native publish a line, a result a line, in order. A line that is refused does not stop those after it; one
+    /// that waits does.
+    pub(crate) fn publish_batch(&mut self, key: SubscriberKey, exchange: &Exchange, body: Bytes) {
+        let batch = Batch { exchange: exchange.clone(), body, results: BytesMut::new(), given_up: Vec::new() };
+        self.go_on_with_batch(key, Box::new(batch));
+    }
+
+    fn go_on_with_batch(&mut self, key: SubscriberKey, mut batch: Box<Batch>) {
+        while let Some(line) = batch.next_line() {
+            let Publish { channel, draft, idempotency_key, id } = match native::decode_publish(&line, &self.shared.native_limits) {
+                Ok(publish) => publish,
                 Err(fault) => {
                     self.metrics.fault(fault.kind.code());
-                    native::write_fault(&fault, &mut results);
+                    native::write_fault(&fault, &mut batch.results);
+                    batch.results.put_u8(b'\n');
+                    continue;
+                }
+            };
+            if batch.given_up.contains(&channel) {
+                self.metrics.fault(publish_problem(PublishFault::Held).code);
+                batch.result(id.as_ref(), Err(PublishFault::Held));
+                continue;
+            }
+            let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
+            let then = Then::Batch { id, batch };
+            match self.attempt(Pending { kind: TransportKind::Http, channel, draft, idempotency, then }) {
+                Ok((Then::Batch { id, batch: again }, result)) => {
+                    batch = again;
+                    batch.result(id.as_ref(), result);
+                }
+                Ok(_) => return,
+                Err(pending) => return self.hold(key, pending),
+            }
+        }
+        let Batch { exchange, results, .. } = *batch;
+        let response = Response::new(200).header("cache-control", "no-store");
+        self.answer(key, &exchange, response.body("application/x-ndjson", results.freeze()));
+    }
+
+    /// Does what follows on a publication, or on its refusal.
+    pub(crate) fn conclude(&mut self, key: SubscriberKey, then: Then, result: Result<Position, PublishFault>, replies: &mut BytesMut) {
+        if result == Err(PublishFault::Held) && !matches!(then, Then::Answer(_)) {
+            self.metrics.fault(publish_problem(PublishFault::Held).code);
+        }
+        match then {
+            Then::Answer(exchange) => match result {
+                Ok(position) => {
+                    let position = position.to_string();
+                    let body = format!("{{\"position\":\"{position}\"}}\n");
+                    let response = Response::new(201).header("bongsu-cursor", &position).header("cache-control", "no-store");
+                    self.answer(key, &exchange, response.body("application/json", body));
+                }
+                Err(fault) => self.refuse(key, &exchange, publish_problem(fault)),
+            },
+            Then::Batch { id, mut batch } => {
+                batch.result(id.as_ref(), result);
+                self.go_on_with_batch(key, batch);
+            }
+            Then::Reply { id, encoding } => {
+                let mut answer = BytesMut::new();
+                write_result(id.as_ref(), result, &mut answer);
+                self.say(encoding, replies, |out| out.extend_from_slice(&answer));
+            }
+            Then::Nothing => {
+                if let Err(fault) = result {
+                    self.disconnect(key, &refusal_of_payload(fault));
                 }
             }
-            results.put_u8(b'\n');
-        }
-        let response = Response::new(200).header("cache-control", "no-store");
-        self.answer(key, exchange, response.body("application/x-ndjson", results.freeze()));
-    }
-
-    /// Publishes what came in the native form and writes its answer.
-    pub(crate) fn publish_native(&mut self, kind: TransportKind, publish: Publish, out: &mut BytesMut) {
-        let Publish { channel, draft, idempotency_key, id } = publish;
-        let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
-        match self.publish(kind, &channel, draft, idempotency) {
-            Ok(position) => native::write_published(id.as_ref(), position, out),
-            Err(fault) => native::write_error(id.as_ref(), publish_problem(fault).code, &fault.to_string(), out),
         }
     }
 
-    /// Orders a publication.
+    /// Orders a publication. One that would have to wait is refused.
     pub(crate) fn publish(
         &mut self,
         kind: TransportKind,
@@ -65,11 +144,35 @@ impl Worker {
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Position, PublishFault> {
         let published = self.engine().publish(channel, draft, idempotency);
-        match &published {
+        self.count_publish(kind, &published);
+        published
+    }
+
+    /// Counts what became of a publication.
+    pub(crate) fn count_publish(&self, kind: TransportKind, result: &Result<Position, PublishFault>) {
+        match result {
             Ok(_) => self.metrics.publications(kind, 1),
             Err(fault) => self.metrics.fault(publish_problem(*fault).code),
         }
-        published
+    }
+}
+
+/// Writes a result in the native form.
+fn write_result(id: Option<&native::Id>, result: Result<Position, PublishFault>, out: &mut BytesMut) {
+    match result {
+        Ok(position) => native::write_published(id, position, out),
+        Err(fault) => native::write_error(id, publish_problem(fault).code, &fault.to_string(), out),
+    }
+}
+
+/// A plain payload has no answer: who published one that is not taken is told by the close of its connection.
+fn refusal_of_payload(fault: PublishFault) -> Disconnect {
+    match fault {
+        PublishFault::GoingAway => Disconnect::Shutdown,
+        PublishFault::Held => Disconnect::Held,
+        PublishFault::TooManyChannels { .. } | PublishFault::Reserved => {
+            Disconnect::ProtocolFault { code: close::POLICY, reason: fault.to_string() }
+        }
     }
 }
 
@@ -77,6 +180,7 @@ impl Worker {
 pub(crate) fn publish_problem(fault: PublishFault) -> Problem {
     match fault {
         PublishFault::TooManyChannels { .. } => Problem::new(503, "too-many-channels", fault).with("retry-after", 5),
+        PublishFault::Held => Problem::new(503, "channel-held", fault).with("retry-after", 1),
         PublishFault::GoingAway => Problem::new(503, "going-away", fault).with("retry-after", 1),
         PublishFault::Reserved => Problem::new(403, "reserved-channel", fault),
     }

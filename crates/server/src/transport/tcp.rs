@@ -70,6 +70,9 @@ impl Worker {
                 Taken::Unfinished => break,
                 Taken::TooLong => self.refuse_line(key, line_max, &mut replies),
             }
+            if self.is_held(key) {
+                break;
+            }
             if replies.len() > own_max {
                 self.reply(key, &mut replies);
             }

@@ -5,7 +5,8 @@ use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::SubscriberKey;
-use bongsu_core::native::{self, Command, Publish};
+use bongsu_core::idempotency::IdempotencyKey;
+use bongsu_core::native::{self, Command};
 use bongsu_core::stomp::Version as StompVersion;
 use bongsu_core::websocket::deflate::{Window, negotiate};
 use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, handshake, write_close, write_frame};
@@ -19,6 +20,7 @@ use crate::connection::{Connection, Followed, Phase};
 use crate::http::{Method, Problem, Request, Response, Version};
 use crate::metrics::{CloseReason, TransportKind};
 use crate::worker::Worker;
+use crate::worker::held::{Pending, Then};
 
 /// A WebSocket that is open.
 pub(crate) struct WebSocketPhase {
@@ -222,6 +224,9 @@ impl Worker {
             if replies.len() > own_max {
                 self.reply(key, &mut replies);
             }
+            if self.is_held(key) {
+                break;
+            }
             // Answers that are not taken hold back the questions. Plain payloads have no answers.
             if !is_plain && self.hub.waiting_bytes(key) > own_max {
                 break;
@@ -267,13 +272,8 @@ impl Worker {
                 let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
                 // A copy of its own: the message still shares the worker's read buffer.
                 let draft = Draft { data: Bytes::copy_from_slice(&data), content_type, ..Draft::default() };
-                if let Err(fault) = self.publish(TransportKind::WebSocket, &channel, draft, None) {
-                    let why = match fault {
-                        PublishFault::GoingAway => Disconnect::Shutdown,
-                        _ => Disconnect::ProtocolFault { code: close::POLICY, reason: fault.to_string() },
-                    };
-                    self.disconnect(key, &why);
-                }
+                let pending = Pending { kind: TransportKind::WebSocket, channel, draft, idempotency: None, then: Then::Nothing };
+                self.publish_patiently(key, pending, replies);
             }
         }
     }
@@ -293,9 +293,9 @@ impl Worker {
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
                 let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
-                let mut answer = BytesMut::new();
-                self.publish_native(kind, Publish { channel, draft, idempotency_key, id }, &mut answer);
-                self.say(encoding, replies, |out| out.extend_from_slice(&answer));
+                let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
+                let then = Then::Reply { id, encoding };
+                self.publish_patiently(key, Pending { kind, channel, draft, idempotency, then }, replies);
             }
             Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, encoding, &channel, &start, id.as_ref(), replies),
             Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, encoding, &channel, id.as_ref(), replies),

@@ -69,7 +69,7 @@ impl Worker {
 
     fn is_between_requests(&mut self, key: SubscriberKey, generation: u32) -> bool {
         let connection = self.hub.sink(key).filter(|connection| connection.generation == generation);
-        connection.is_some_and(|connection| matches!(connection.phase, Phase::Head) && !connection.fresh)
+        connection.is_some_and(|connection| matches!(connection.phase, Phase::Head) && !connection.fresh && connection.held.is_none())
     }
 
     /// Whether it has nobody left.

@@ -1,6 +1,7 @@
 //! One event loop on one thread, and all that it owns: connections, their delivery, their deadlines. A connection never leaves
 //! its worker. Tasks only wait; everything that is decided or moved happens here, between two waits.
 
+pub(crate) mod held;
 mod leaving;
 mod reading;
 mod time;
@@ -34,6 +35,7 @@ use crate::shared::Shared;
 use crate::tally::Tallies;
 use crate::tls::TlsLink;
 use crate::transport::stomp::Consumers;
+use held::Held;
 use leaving::Leaving;
 
 /// A worker, shared by the tasks of its thread.
@@ -60,6 +62,7 @@ pub(crate) struct Worker {
     /// Codes the answers to polls.
     pub(crate) coder: Coder,
     generations: u32,
+    held: Held,
     tallies: Tallies,
     ticks: u64,
 }
@@ -135,6 +138,7 @@ impl Worker {
                 inflater: Inflater::new(),
                 coder,
                 generations: 0,
+                held: Held::default(),
                 tallies: Tallies::default(),
                 ticks: 0,
                 shared,
@@ -148,6 +152,7 @@ impl Worker {
         self.hub.encoder_mut().reconfigure(shared.deflate);
         self.coder = coder(&shared);
         self.shared = shared;
+        self.retry_all_held();
     }
 
     /// Delivers what is announced, for as long as the thread lives.
@@ -161,6 +166,7 @@ impl Worker {
             let mut worker = worker.borrow_mut();
             worker.turn();
             worker.settle();
+            worker.release_held();
         }
     }
 
@@ -320,6 +326,10 @@ impl Worker {
         for reason in self.hub.take_gaps() {
             self.metrics.gap(reason);
         }
+        // Where publishers wait for subscribers, it is told how far these have come.
+        for progress in self.hub.take_progress(&self.shared.engine.of_worker(self.index)) {
+            self.shared.engine.of_worker(self.index).taken(&progress);
+        }
     }
 
     /// Waits, once, until a blocked connection takes more.
@@ -369,6 +379,7 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         self.metrics.closed(connection.kind, reason);
         connection.phase = Phase::Closing(reason);
+        connection.held = None;
         connection.unread = BytesMut::new();
         self.arm(key, now_ms + grace_ms);
         self.read_on(key);
@@ -418,6 +429,7 @@ fn hub_limits(shared: &Shared) -> HubLimits {
         tapes_bytes_max: TAPES_BYTES_MAX,
         outbox_bytes_max: shared.config.delivery.outbox_bytes_max.as_usize(),
         stalled_ms_max: shared.config.delivery.lag_age_max.as_millis(),
+        silent_ms_max: shared.config.delivery.silent_max.as_millis(),
     }
 }
 

@@ -134,6 +134,9 @@ impl Worker {
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let ahead_max = self.shared.config.http.head_bytes_max.as_usize();
         let Some(connection) = self.hub.sink(key) else { return false };
+        if connection.held.is_some() {
+            return true;
+        }
         match &connection.phase {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
@@ -147,6 +150,9 @@ impl Worker {
         loop {
             let waits = self.hub.waiting_bytes(key) > 0;
             let Some(connection) = self.hub.sink(key) else { return };
+            if connection.held.is_some() {
+                return;
+            }
             let went_on = match &connection.phase {
                 Phase::Head | Phase::Body(_) if waits => false,
                 Phase::Head => self.on_head(key, input),

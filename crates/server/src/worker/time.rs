@@ -44,6 +44,7 @@ impl Worker {
         if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
             self.sweep();
         }
+        self.expire_held(now_ms);
         self.go_on_leaving(now_ms);
         self.settle();
     }
@@ -52,6 +53,9 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         if connection.link.is_handshaking() {
             return self.on_handshake_due(key);
+        }
+        if connection.held.is_some() {
+            return self.arm(key, now_ms + HELD_MS);
         }
         match &connection.phase {
             Phase::Head | Phase::Body(_) => self.on_request_due(key),
@@ -74,7 +78,7 @@ impl Worker {
         for (key, why) in slow {
             self.disconnect(key, &why);
         }
-        self.tallies.report(&self.hub, &self.metrics);
+        self.tallies.report(&self.hub, self.held.len(), &self.metrics);
     }
 
     fn sweep(&mut self) {
@@ -91,5 +95,7 @@ impl Worker {
     }
 }
 
+/// How often it is asked whether a publisher that waits still does.
+const HELD_MS: u64 = 1000;
 const TICKS_PER_LAG_CHECK: u64 = 5;
 const TICKS_PER_SWEEP: u64 = 20;
