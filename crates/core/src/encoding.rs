@@ -8,6 +8,7 @@ use crate::name::ChannelName;
 use crate::position::Position;
 use crate::publication::Publication;
 use crate::start::Gap;
+use crate::udp::{DATAGRAM_BYTES_MIN, write_announcement};
 use crate::websocket::deflate::{Compressions, DeflateConfig, Deflaters, WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
 use crate::websocket::{Opcode, write_frame};
 
@@ -33,6 +34,8 @@ pub enum Framing {
     Chunked,
     /// A message of WebSocket (RFC 6455, 5.6): binary where the payload is, else text.
     WebSocket,
+    /// A line in a datagram: a publication that does not fit is announced instead.
+    Datagram,
 }
 
 /// Writes records in any encoding. It belongs to one thread; a clone starts with deflaters of its own.
@@ -40,11 +43,12 @@ pub enum Framing {
 pub struct Encoder {
     forms: Forms,
     deflaters: Deflaters,
+    datagram_bytes_max: usize,
 }
 
 impl Encoding {
     /// How many encodings there are.
-    pub const COUNT: usize = 5 * 3 * 2 * WINDOWS;
+    pub const COUNT: usize = FORMATS.len() * FRAMINGS.len() * 2 * WINDOWS;
 
     /// An encoding that all connections share.
     pub const fn new(format: Format, framing: Framing) -> Self {
@@ -57,7 +61,7 @@ impl Encoding {
             Some(window) => window.index() + 1,
             None => 0,
         };
-        ((self.format as usize * 3 + self.framing as usize) * 2 + self.own as usize) * WINDOWS + window
+        ((self.format as usize * FRAMINGS.len() + self.framing as usize) * 2 + self.own as usize) * WINDOWS + window
     }
 
     /// Every encoding.
@@ -70,7 +74,7 @@ impl Encoding {
 }
 
 const FORMATS: [Format; 5] = [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart];
-const FRAMINGS: [Framing; 3] = [Framing::Raw, Framing::Chunked, Framing::WebSocket];
+const FRAMINGS: [Framing; 4] = [Framing::Raw, Framing::Chunked, Framing::WebSocket, Framing::Datagram];
 /// The windows, and none.
 const WINDOWS: usize = Window::COUNT + 1;
 
@@ -82,7 +86,12 @@ impl Encoder {
 
     /// An encoder that compresses, where that was agreed, by this configuration's level and threshold.
     pub fn with_deflate(forms: Forms, config: DeflateConfig) -> Self {
-        Self { forms, deflaters: Deflaters::new(config) }
+        Self { forms, deflaters: Deflaters::new(config), datagram_bytes_max: DATAGRAM_BYTES_MIN }
+    }
+
+    /// Bounds the lines of datagrams.
+    pub fn set_datagram_bytes_max(&mut self, bytes_max: usize) {
+        self.datagram_bytes_max = bytes_max;
     }
 
     /// Compresses by another level and threshold from now on.
@@ -108,7 +117,12 @@ impl Encoder {
             // No scratch: the payload is the record, and its length is known.
             return self.message(encoding.deflate, payload_opcode(publication), &publication.draft.data, out);
         }
+        let start = out.len();
         self.frame(encoding, out, |out| self.forms.publication(encoding.format, channel, publication, composite, out));
+        if encoding.framing == Framing::Datagram && out.len() - start > self.datagram_bytes_max {
+            out.truncate(start);
+            write_announcement(channel, publication, out);
+        }
     }
 
     /// What a stream begins with and the first record of a subscription: where it starts.
@@ -143,7 +157,7 @@ impl Encoder {
 
     /// Writes a record with its framing; nothing for a record that is empty, since an empty chunk would end the body.
     pub fn frame(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-        if encoding.framing == Framing::Raw {
+        if matches!(encoding.framing, Framing::Raw | Framing::Datagram) {
             return write(out);
         }
         let mut record = BytesMut::new();
@@ -152,7 +166,7 @@ impl Encoder {
             return;
         }
         match encoding.framing {
-            Framing::Raw => (),
+            Framing::Raw | Framing::Datagram => (),
             Framing::Chunked => {
                 write_chunk_size(record.len(), out);
                 out.put_slice(&record);

@@ -26,9 +26,11 @@ pub(super) enum Field {
     Headers,
     Base64,
     IdempotencyKey,
+    Repair,
+    Through,
 }
 
-const FIELDS: [(Field, &str); 15] = [
+const FIELDS: [(Field, &str); 17] = [
     (Field::Subscribe, "subscribe"),
     (Field::Publish, "publish"),
     (Field::Unsubscribe, "unsubscribe"),
@@ -44,6 +46,8 @@ const FIELDS: [(Field, &str); 15] = [
     (Field::Headers, "headers"),
     (Field::Base64, "base64"),
     (Field::IdempotencyKey, "idempotency_key"),
+    (Field::Repair, "repair"),
+    (Field::Through, "through"),
 ];
 
 const COMMANDS: [Field; 4] = [Field::Subscribe, Field::Publish, Field::Unsubscribe, Field::Ping];
@@ -59,6 +63,7 @@ impl Field {
             Self::Subscribe => &[Self::Id, Self::After, Self::Earliest, Self::Last, Self::Live],
             Self::Publish => &[Self::Id, Self::Data, Self::Type, Self::Key, Self::Headers, Self::Base64, Self::IdempotencyKey],
             Self::Unsubscribe => &[Self::Id],
+            Self::Repair => &[Self::Id, Self::After, Self::Through],
             _ => &[],
         }
     }
@@ -83,6 +88,11 @@ impl<'a> Members<'a> {
     /// A member's value, as it was given.
     pub(super) fn raw(&self, field: Field) -> Option<&'a RawValue> {
         self.values[field as usize]
+    }
+
+    /// Takes a member away, as if it had not been given; null counts as not given.
+    pub(super) fn take(&mut self, field: Field) -> Option<&'a RawValue> {
+        self.values[field as usize].take().filter(|raw| raw.get() != "null")
     }
 
     /// A member's value, unless it is null.
