@@ -39,9 +39,12 @@ pub(super) struct Serve {
     /// Where to listen for the native protocol over TCP, a JSON object a line, or `off` [default: 127.0.0.1:7070 if free]
     #[arg(long, value_name = "ADDRESS|off")]
     tcp: Option<String>,
-    /// UDP, which this version does not have yet: only `off` is taken.
-    #[arg(long, value_name = "off", value_parser = only_off)]
+    /// Where to listen for the native protocol over UDP, objects in datagrams, or `off` [default: 127.0.0.1:7070 if free]
+    #[arg(long, value_name = "ADDRESS|off")]
     udp: Option<String>,
+    /// Speak UDP beyond this machine too, where nothing encrypts it.
+    #[arg(long)]
+    udp_cleartext: bool,
     /// STOMP over TCP, which this version does not have yet: only `off` is taken.
     #[arg(long, value_name = "off", value_parser = only_off)]
     stomp: Option<String>,
@@ -104,7 +107,8 @@ impl Serve {
         if banner_wanted {
             say(&banner(&addresses, echo));
         }
-        info!(http = addresses.http.map(tracing::field::display), tcp = addresses.tcp.map(tracing::field::display), "listening");
+        let [http, tcp, udp] = [addresses.http, addresses.tcp, addresses.udp].map(|address| address.map(tracing::field::display));
+        info!(http, tcp, udp, "listening");
         systemd::notify("READY=1");
         self.until_ended(server, &mut signals, log).await
     }
@@ -168,6 +172,8 @@ impl Serve {
         let own = [
             ("--http", "listen.http", self.http.as_deref()),
             ("--tcp", "listen.tcp", self.tcp.as_deref()),
+            ("--udp", "listen.udp", self.udp.as_deref()),
+            ("--udp-cleartext", "udp.cleartext", self.udp_cleartext.then_some("true")),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
             ("--workers", "workers", self.workers.as_deref()),
@@ -250,7 +256,7 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp)] {
+    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp), ("udp", addresses.udp)] {
         if let Some(address) = address {
             ports.insert(name.to_owned(), address.to_string().into());
         }
@@ -280,6 +286,12 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
     );
     if let Some(tcp) = addresses.tcp.map(reachable) {
         _ = writeln!(text, "TCP is open too: nc {} {}, then {{\"subscribe\":\"chat/lobby\",\"id\":1}}", tcp.ip(), tcp.port());
+    }
+    if let Some(udp) = addresses.udp {
+        _ = writeln!(text, "UDP is open at {}: bongsu subscribe --transport udp --url udp://{0} chat/lobby", reachable(udp));
+        if !udp.ip().is_loopback() {
+            _ = writeln!(text, "WARNING: UDP is spoken in the clear, beyond this machine.");
+        }
     }
     if echo {
         _ = writeln!(text, "/echo is open: a WebSocket there sends back whatever it gets.");

@@ -12,6 +12,7 @@ use crate::metrics::{CloseReason, TransportKind};
 use crate::transport::http::{Exchange, Plan};
 use crate::transport::stream::Streaming;
 use crate::transport::tcp::Lines;
+use crate::transport::udp::Leased;
 use crate::transport::websocket::WebSocketPhase;
 
 /// A connection that a worker owns.
@@ -53,6 +54,8 @@ pub(crate) enum Phase {
     Handover,
     /// Lines over TCP.
     Lines(Box<Lines>),
+    /// What an address follows over UDP.
+    Datagrams(Box<Leased>),
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
     Closing(CloseReason),
 }

@@ -11,6 +11,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::http2::Stream;
+use crate::transport::udp::Peer;
 
 /// A connection's two ends.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub enum Link {
     Plain(Rc<TcpStream>),
     /// A stream of an HTTP/2 connection.
     Stream(Rc<Stream>),
+    /// Datagrams to one address. What it sends comes by the worker's own socket.
+    Datagrams(Rc<Peer>),
 }
 
 /// What a read found.
@@ -47,6 +50,7 @@ impl Link {
                 Err(_) => Read::Broken,
             },
             Self::Stream(stream) => stream.try_read(input),
+            Self::Datagrams(_) => Read::Nothing,
         }
     }
 
@@ -56,6 +60,7 @@ impl Link {
             // An error shows again when it is read.
             Self::Plain(stream) => _ = stream.readable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_readable(cx)).await,
+            Self::Datagrams(_) => std::future::pending().await,
         }
     }
 
@@ -65,6 +70,7 @@ impl Link {
             // An error shows again when something is written.
             Self::Plain(stream) => _ = stream.writable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
+            Self::Datagrams(peer) => peer.writable().await,
         }
     }
 
@@ -74,6 +80,7 @@ impl Link {
             // A socket that is already gone needs no goodbye.
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Write),
             Self::Stream(stream) => stream.shut_write(),
+            Self::Datagrams(_) => (),
         }
     }
 
@@ -82,6 +89,7 @@ impl Link {
         match self {
             Self::Plain(_) => true,
             Self::Stream(stream) => stream.lingers(),
+            Self::Datagrams(_) => false,
         }
     }
 
@@ -90,6 +98,7 @@ impl Link {
         match self {
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Both),
             Self::Stream(stream) => stream.cut(),
+            Self::Datagrams(_) => (),
         }
     }
 }
@@ -99,6 +108,7 @@ impl Sink for Link {
         match self {
             Self::Plain(stream) => written(stream.try_write(bytes), bytes.len()),
             Self::Stream(stream) => stream.try_write(bytes),
+            Self::Datagrams(peer) => peer.try_write(bytes),
         }
     }
 
@@ -121,6 +131,7 @@ impl Sink for Link {
                 }
                 Written::All
             }
+            Self::Datagrams(peer) => peer.try_write_vectored(slices),
         }
     }
 }

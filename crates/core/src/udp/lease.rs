@@ -44,13 +44,20 @@ impl Lease {
         self.until_ms = now_ms + lease_ms;
     }
 
+    /// Something was sent: the head is to be told some time after that.
+    pub fn stir(&mut self, sent: Offset, times: HeadTimes, now_ms: u64) {
+        if sent != self.seen {
+            *self = Self { seen: sent, head_ms: now_ms + times.after_ms, delay_ms: times.after_ms, ..*self };
+        }
+    }
+
     /// Looks at what has been sent by now, and says what is due.
     pub fn look(&mut self, sent: Offset, times: HeadTimes, now_ms: u64) -> Look {
         if now_ms >= self.until_ms {
             return Look::Ended;
         }
         if sent != self.seen {
-            *self = Self { seen: sent, head_ms: now_ms + times.after_ms, delay_ms: times.after_ms, ..*self };
+            self.stir(sent, times, now_ms);
             return Look::Nothing;
         }
         if now_ms < self.head_ms {

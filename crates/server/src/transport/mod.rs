@@ -7,4 +7,5 @@ pub(crate) mod publish;
 pub(crate) mod start;
 pub(crate) mod stream;
 pub(crate) mod tcp;
+pub(crate) mod udp;
 pub(crate) mod websocket;

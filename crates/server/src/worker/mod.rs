@@ -30,6 +30,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
 use crate::shared::Shared;
 use crate::tally::Tallies;
+use crate::transport::udp::Udp;
 use leaving::Leaving;
 
 /// A worker, shared by the tasks of its thread.
@@ -56,6 +57,8 @@ pub(crate) struct Worker {
     generations: u32,
     tallies: Tallies,
     ticks: u64,
+    /// Its part of UDP, if there is a listener.
+    pub(crate) udp: Option<Box<Udp>>,
 }
 
 /// Which listener a connection came in by.
@@ -91,7 +94,8 @@ impl Door {
 }
 
 impl Worker {
-    pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
+    pub(crate) fn start(shared: Arc<Shared>, index: usize, mut encoder: Encoder) -> WorkerRef {
+        encoder.set_datagram_bytes_max(shared.config.udp.datagram_bytes_max.as_usize());
         let limits = hub_limits(&shared);
         let coder = coder(&shared);
         Rc::new_cyclic(|me| {
@@ -112,6 +116,7 @@ impl Worker {
                 generations: 0,
                 tallies: Tallies::default(),
                 ticks: 0,
+                udp: None,
                 shared,
             })
         })
@@ -121,6 +126,7 @@ impl Worker {
     pub(crate) fn go_on_under(&mut self, shared: Arc<Shared>) {
         self.hub.reconfigure(hub_limits(&shared), |channel| shared.rules.of(channel));
         self.hub.encoder_mut().reconfigure(shared.deflate);
+        self.hub.encoder_mut().set_datagram_bytes_max(shared.config.udp.datagram_bytes_max.as_usize());
         self.coder = coder(&shared);
         self.shared = shared;
     }
@@ -276,6 +282,7 @@ impl Worker {
         for reason in self.hub.take_gaps() {
             self.metrics.gap(reason);
         }
+        self.on_stirred();
     }
 
     /// Waits, once, until a blocked connection takes more.
@@ -337,6 +344,9 @@ impl Worker {
         self.stop_waiting(key);
         let Some(connection) = self.hub.remove(key) else { return };
         connection.link.cut();
+        if let Link::Datagrams(peer) = &connection.link {
+            self.forget_client(&peer.client, key);
+        }
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);
         }

@@ -115,7 +115,7 @@ impl Worker {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
             Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
-            Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover => false,
+            Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover | Phase::Datagrams(_) => false,
         }
     }
 
@@ -130,7 +130,7 @@ impl Worker {
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
                 Phase::Lines(_) => self.on_lines(key, input),
-                Phase::Waiting(_) | Phase::Handover => false,
+                Phase::Waiting(_) | Phase::Handover | Phase::Datagrams(_) => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
                     input.clear();
@@ -156,7 +156,7 @@ impl Worker {
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
-            Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover => CloseReason::Client,
+            Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover | Phase::Datagrams(_) => CloseReason::Client,
         };
         self.close(key, reason);
     }

@@ -57,6 +57,7 @@ impl Worker {
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
             // The system probes whether the peer is there.
             Phase::Lines(_) => (),
+            Phase::Datagrams(_) => self.on_lease_due(key, now_ms),
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
