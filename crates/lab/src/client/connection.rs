@@ -19,6 +19,7 @@ use super::sse::Sse;
 use super::stream::Stream;
 use super::subject::Subject;
 use super::target::Target;
+use super::udp::Udp;
 use super::websocket::NativeWebSocket;
 
 /// What carries a subscription.
@@ -36,6 +37,8 @@ pub enum Transport {
     Sse,
     /// A WebSocket with the native protocol.
     WebSocket,
+    /// Datagrams with the native protocol.
+    Udp,
 }
 
 /// How a client connects.
@@ -45,6 +48,8 @@ pub struct Options {
     pub limits: Limits,
     /// The pause between two polls.
     pub interval: Duration,
+    /// Whether over UDP only the newest of what is due is wanted, and what is lost is passed over.
+    pub newest_only: bool,
 }
 
 /// A subscription to some channels over one transport, until that breaks.
@@ -69,11 +74,12 @@ enum Single {
     Multipart(Box<Multipart>),
     Sse(Sse),
     WebSocket(NativeWebSocket),
+    Udp(Box<Udp>),
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::WebSocket, Self::Sse, Self::Stream, Self::Multipart, Self::LongPoll, Self::Poll];
+    pub const ALL: [Self; 7] = [Self::WebSocket, Self::Sse, Self::Stream, Self::Multipart, Self::LongPoll, Self::Poll, Self::Udp];
 
     /// What `auto` tries, the most immediate first. Where NDJSON does not get through, multipart will not either.
     pub const AUTO: [Self; 5] = [Self::WebSocket, Self::Sse, Self::Stream, Self::LongPoll, Self::Poll];
@@ -87,6 +93,7 @@ impl Transport {
             Self::Multipart => "multipart",
             Self::Sse => "sse",
             Self::WebSocket => "websocket",
+            Self::Udp => "udp",
         }
     }
 }
@@ -100,8 +107,14 @@ impl Connection {
         options: Options,
     ) -> Result<Self, ClientFault> {
         let carrier = match (transport, starts) {
-            (Transport::WebSocket, _) => {
+            (Transport::WebSocket, _) if !target.is_udp() => {
                 Carrier::One(Box::new(Single::WebSocket(NativeWebSocket::open(target, starts, options.limits).await?)))
+            }
+            (Transport::Udp, _) => {
+                Carrier::One(Box::new(Single::Udp(Box::new(Udp::open(target, starts, options.newest_only, options.limits).await?))))
+            }
+            _ if target.is_udp() => {
+                return Err(ClientFault::Url { url: format!("udp://{}", target.authority()), why: "over UDP only the transport udp goes" });
             }
             _ => match Subject::of(target, starts) {
                 Some(subject) => Carrier::One(Box::new(Single::open(target, transport, subject, options).await?)),
@@ -133,10 +146,11 @@ impl Connection {
 
     /// Leaves in good order: a WebSocket with a close frame, HTTP by hanging up.
     pub async fn close(self) {
-        if let Carrier::One(single) = self.carrier
-            && let Single::WebSocket(websocket) = *single
-        {
-            websocket.close().await;
+        let Carrier::One(single) = self.carrier else { return };
+        match *single {
+            Single::WebSocket(websocket) => websocket.close().await,
+            Single::Udp(udp) => udp.close().await,
+            _ => (),
         }
     }
 
@@ -152,14 +166,14 @@ impl Connection {
 
 impl Single {
     async fn open(target: &Target, transport: Transport, subject: Subject, options: Options) -> Result<Self, ClientFault> {
-        let Options { limits, interval } = options;
+        let Options { limits, interval, .. } = options;
         match transport {
             Transport::Poll => Ok(Self::Poll(Poll::new(target, subject, interval, limits))),
             Transport::LongPoll => Ok(Self::LongPoll(LongPoll::new(target, subject, limits))),
             Transport::Stream => Stream::open(target, subject, limits).await.map(Self::Stream),
             Transport::Multipart => Multipart::open(target, subject, limits).await.map(Box::new).map(Self::Multipart),
             Transport::Sse => Sse::open(target, subject, limits).await.map(Self::Sse),
-            Transport::WebSocket => Err(ClientFault::contract("a WebSocket asks for its channels by itself")),
+            Transport::WebSocket | Transport::Udp => Err(ClientFault::contract("the native protocol asks for its channels by itself")),
         }
     }
 
@@ -171,6 +185,7 @@ impl Single {
             Self::Multipart(multipart) => multipart.next().await,
             Self::Sse(sse) => sse.next().await,
             Self::WebSocket(websocket) => websocket.next().await,
+            Self::Udp(udp) => udp.next().await,
         }
     }
 }
@@ -240,6 +255,6 @@ impl FromStr for Transport {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: Limits::default(), interval: Duration::from_secs(1) }
+        Self { limits: Limits::default(), interval: Duration::from_secs(1), newest_only: false }
     }
 }

@@ -22,6 +22,7 @@ pub mod stream;
 pub mod subject;
 pub mod subscriber;
 pub mod target;
+pub mod udp;
 pub mod websocket;
 
 use bongsu_core::{ChannelName, Start};
@@ -95,8 +96,9 @@ impl Client {
         Ok(Subscriber::new(self.target.clone(), choice, starts, self.options, SmallRng::from_rng(&mut rand::rng())))
     }
 
-    /// A publisher over HTTP.
+    /// A publisher over HTTP, or over UDP where the address is `udp://…`.
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.target.clone(), self.options, SmallRng::from_rng(&mut rand::rng()))
+        let publisher = Publisher::new(self.target.clone(), self.options, SmallRng::from_rng(&mut rand::rng()));
+        if self.target.is_udp() { publisher.over_udp() } else { publisher }
     }
 }

@@ -16,6 +16,7 @@ use super::http::{Http, set};
 use super::native;
 use super::record::{self, Record};
 use super::target::Target;
+use super::udp::UdpPublisher;
 use super::websocket::{NATIVE, WebSocket};
 
 /// A publisher on a server. One request at a time, so what it publishes keeps its order.
@@ -33,6 +34,7 @@ pub struct Publisher {
 enum Way {
     Http(Box<Http>),
     WebSocket(Option<Box<WebSocket>>),
+    Udp(Option<Box<UdpPublisher>>),
 }
 
 /// A publication on its way out.
@@ -59,6 +61,12 @@ impl Publisher {
     /// Over a native WebSocket instead.
     pub fn over_websocket(mut self) -> Self {
         self.way = Way::WebSocket(None);
+        self
+    }
+
+    /// Over UDP instead. It says a datagram again until it is answered, whether it may retry or not.
+    pub fn over_udp(mut self) -> Self {
+        self.way = Way::Udp(None);
         self
     }
 
@@ -132,6 +140,15 @@ impl Publisher {
                 };
                 let results = send_frames(&mut socket, outgoing).await?;
                 *kept = Some(socket);
+                Ok(results)
+            }
+            Way::Udp(kept) => {
+                let mut udp = match kept.take() {
+                    Some(udp) => udp,
+                    None => Box::new(UdpPublisher::open(&self.target, self.options.limits.answer_max).await?),
+                };
+                let results = udp.publish_all(outgoing, &mut self.chance).await?;
+                *kept = Some(udp);
                 Ok(results)
             }
         }

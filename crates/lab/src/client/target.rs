@@ -13,6 +13,7 @@ pub struct Target {
     host: String,
     port: u16,
     prefix: String,
+    is_udp: bool,
 }
 
 /// What a path segment cannot hold as it is (RFC 3986, `pchar`), and what some proxies take for more than it is.
@@ -43,7 +44,7 @@ impl Target {
     pub fn parse(url: &str) -> Result<Self, ClientFault> {
         let fault = |why| ClientFault::Url { url: url.to_owned(), why };
         let rest = match url.split_once("://") {
-            Some(("http" | "ws", rest)) => rest,
+            Some(("http" | "ws" | "udp", rest)) => rest,
             Some(("https" | "wss", _)) => return Err(fault("TLS is not spoken yet; use http://")),
             _ => return Err(fault("write http://host:port")),
         };
@@ -55,12 +56,25 @@ impl Target {
         if host.is_empty() {
             return Err(fault("the host is missing"));
         }
-        Ok(Self { host: host.to_owned(), port, prefix: path.trim_end_matches('/').to_owned() })
+        let is_udp = url.starts_with("udp:");
+        let port = if is_udp && authority.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']')) { UDP_PORT } else { port };
+        Ok(Self { host: host.to_owned(), port, prefix: path.trim_end_matches('/').to_owned(), is_udp })
     }
 
     /// What to connect to.
     pub(crate) fn host_and_port(&self) -> (&str, u16) {
         (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
+    }
+
+    /// Whether the address is one of UDP alone.
+    pub fn is_udp(&self) -> bool {
+        self.is_udp
+    }
+
+    /// Where datagrams are sent: the address itself, or, where that is one of HTTP, the usual port of the same host.
+    pub(crate) fn udp_host_and_port(&self) -> (&str, u16) {
+        let (host, port) = self.host_and_port();
+        (host, if self.is_udp { port } else { UDP_PORT })
     }
 
     /// What the `Host` header says, and a person reads.
@@ -119,6 +133,9 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
         _ => Some((authority, 80)),
     }
 }
+
+/// Where a server listens for datagrams unless it is told otherwise.
+const UDP_PORT: u16 = 7070;
 
 #[cfg(test)]
 mod tests {
