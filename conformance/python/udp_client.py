@@ -205,10 +205,16 @@ class Follower:
         return bool(self.held) or (self.head is not None and not self.is_past(self.head))
 
     def ask_again(self):
-        epoch, offset = split(self.cursor)
-        held = [at for of, at in map(split, self.held) if of == epoch]
-        through = {"through": f"{epoch}-{min(held) - 1}"} if held else {}
-        self.client.say({"repair": self.channel, "after": self.cursor, **through})
+        epoch, reached = split(self.cursor)
+        holes = []
+        for at in sorted(at for of, at in map(split, self.held) if of == epoch):
+            if at > reached + 1:
+                holes.append({"after": f"{epoch}-{reached}", "through": f"{epoch}-{at - 1}"})
+            reached = at
+        if self.head and (split(self.head)[0] != epoch or split(self.head)[1] > reached) or not holes:
+            holes.append({"after": f"{epoch}-{reached}"})
+        # Eight of them fit into a datagram.
+        self.client.say(*[{"repair": self.channel, **hole} for hole in holes[:8]])
         self.stats["repairs"] += 1
         self.repair_at = time.monotonic() + self.retry
         self.retry = min(self.retry * 2, RETRY_SECONDS_MAX)

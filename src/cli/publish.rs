@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bongsu_core::{ChannelName, ContentType, Draft};
-use bongsu_lab::client::{BackoffLimits, Client, ClientFault, Outgoing, Publisher, Verdict};
+use bongsu_lab::client::{BackoffLimits, Client, ClientFault, Outgoing, PublishOver, Publisher, Scheme, Verdict};
 use tokio::sync::mpsc;
 
 use super::exit::Exit;
@@ -15,9 +15,13 @@ use super::exit::Exit;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server.
-    #[arg(long, env = "BONGSU_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp [default: the usual port of the
+    /// transport on this machine, http://127.0.0.1:8080].
+    #[arg(long, env = "BONGSU_URL")]
+    url: Option<String>,
+    /// What carries it: auto (what the address says, else http), http, websocket, tcp, stomp or stomp+ws.
+    #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
+    transport: Carrier,
     /// The channel, such as chat/lobby.
     #[arg(value_parser = channel)]
     channel: ChannelName,
@@ -44,9 +48,15 @@ pub(crate) struct Args {
     retry: u32,
 }
 
+/// `auto`, or what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Carrier(Option<PublishOver>);
+
 const EXAMPLES: &str = "\
 Examples:
   bongsu publish chat/lobby 'hello, world'
+  bongsu publish chat/lobby 'hello, world' --transport tcp
+  bongsu publish chat/lobby 'hello, world' --url stomp://127.0.0.1:61613
   bongsu publish prices '{\"EUR\":1.08}' --type json --key EUR
   bongsu publish images @beacon.png --type image/png
   tail -f access.log | bongsu publish logs/web --lines
@@ -80,6 +90,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
 /// The exit code that tells a fault.
 pub(crate) fn exit_code(fault: &ClientFault) -> Exit {
     match fault {
+        ClientFault::WrongAddress { .. } | ClientFault::Unsayable { .. } => Exit::Usage,
         ClientFault::Url { .. } | ClientFault::Name(_) | ClientFault::Cursor(_) => Exit::Usage,
         ClientFault::Refused(problem) if problem.is_document || fault.verdict() == Verdict::Final => Exit::Refused,
         ClientFault::Told { .. } | ClientFault::SentAway(_) => Exit::Refused,
@@ -100,8 +111,11 @@ fn say(text: &str) {
 }
 
 async fn publish(args: &Args) -> Result<(), End> {
-    let client = Client::new(&args.url)?;
-    let mut publisher = client.publisher().with_retries(args.retry, BackoffLimits::default());
+    let Carrier(asked) = args.transport;
+    let usual = asked.map_or(Scheme::Http, PublishOver::scheme).usual();
+    let client = Client::new(args.url.as_deref().unwrap_or(usual))?;
+    let over = asked.unwrap_or_else(|| PublishOver::implied(client.target()));
+    let mut publisher = client.publisher().over(over).with_retries(args.retry, BackoffLimits::default());
     if args.lines {
         return publish_lines(args, &mut publisher).await;
     }
@@ -290,6 +304,13 @@ impl Progress {
 
 fn channel(text: &str) -> Result<ChannelName, String> {
     ChannelName::parse(text).map_err(|fault| fault.to_string())
+}
+
+fn transport(text: &str) -> Result<Carrier, String> {
+    match text {
+        "auto" => Ok(Carrier(None)),
+        _ => text.parse().map(|over| Carrier(Some(over))).map_err(|fault: String| format!("{fault}, auto")),
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

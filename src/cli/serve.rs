@@ -29,7 +29,7 @@ use super::{say, systemd};
 /// the goodbyes. SIGHUP has the configuration read again, and the log say what changed.
 ///
 /// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them
-/// tcp, of --tcp.
+/// tcp or stomp, of --tcp or --stomp.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Serve {
@@ -45,8 +45,8 @@ pub(super) struct Serve {
     /// Speak UDP beyond this machine too, where nothing encrypts it.
     #[arg(long)]
     udp_cleartext: bool,
-    /// STOMP over TCP, which this version does not have yet: only `off` is taken.
-    #[arg(long, value_name = "off", value_parser = only_off)]
+    /// Where to listen for STOMP over TCP, or `off` [default: 127.0.0.1:61613 if free]
+    #[arg(long, value_name = "ADDRESS|off")]
     stomp: Option<String>,
     /// Write the addresses to this file, as JSON, once all listeners are ready.
     #[arg(long, value_name = "FILE")]
@@ -107,8 +107,9 @@ impl Serve {
         if banner_wanted {
             say(&banner(&addresses, echo));
         }
-        let [http, tcp, udp] = [addresses.http, addresses.tcp, addresses.udp].map(|address| address.map(tracing::field::display));
-        info!(http, tcp, udp, "listening");
+        let shown = |address: Option<SocketAddr>| address.map(tracing::field::display);
+        let Addresses { http, tcp, udp, stomp } = addresses;
+        info!(http = shown(http), tcp = shown(tcp), udp = shown(udp), stomp = shown(stomp), "listening");
         systemd::notify("READY=1");
         self.until_ended(server, &mut signals, log).await
     }
@@ -174,6 +175,7 @@ impl Serve {
             ("--tcp", "listen.tcp", self.tcp.as_deref()),
             ("--udp", "listen.udp", self.udp.as_deref()),
             ("--udp-cleartext", "udp.cleartext", self.udp_cleartext.then_some("true")),
+            ("--stomp", "listen.stomp", self.stomp.as_deref()),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
             ("--workers", "workers", self.workers.as_deref()),
@@ -256,7 +258,8 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp), ("udp", addresses.udp)] {
+    let Addresses { http, tcp, udp, stomp } = *addresses;
+    for (name, address) in [("http", http), ("tcp", tcp), ("udp", udp), ("stomp", stomp)] {
         if let Some(address) = address {
             ports.insert(name.to_owned(), address.to_string().into());
         }
@@ -292,6 +295,9 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
         if !udp.ip().is_loopback() {
             _ = writeln!(text, "WARNING: UDP is spoken in the clear, beyond this machine.");
         }
+    }
+    if let Some(stomp) = addresses.stomp.map(reachable) {
+        _ = writeln!(text, "STOMP is open too: at {stomp}, the channel chat/lobby is /topic/chat/lobby");
     }
     if echo {
         _ = writeln!(text, "/echo is open: a WebSocket there sends back whatever it gets.");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bongsu_core::{ChannelName, Cursor, Start};
-use bongsu_lab::client::{Choice, Client, ClientFault, Event, Notice, Options, Published, Subscriber, Transport};
+use bongsu_lab::client::{Choice, Client, ClientFault, Event, Notice, Options, Published, Scheme, Subscriber, Transport};
 
 use super::exit::Exit;
 use super::publish::exit_code;
@@ -16,13 +16,15 @@ use super::publish::exit_code;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server.
-    #[arg(long, env = "BONGSU_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp [default: the usual port of the
+    /// transport on this machine, http://127.0.0.1:8080].
+    #[arg(long, env = "BONGSU_URL")]
+    url: Option<String>,
     /// The channels, such as chat/lobby.
     #[arg(value_name = "CHANNEL", required = true, value_parser = channel)]
     channels: Vec<ChannelName>,
-    /// What carries it: auto (the first of the others that gets through), websocket, sse, stream, multipart, long-poll or poll.
+    /// What carries it: auto (what the address says; for http:// the first that gets through), websocket, sse, stream, multipart,
+    /// long-poll, poll, tcp, stomp or stomp+ws.
     #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
     transport: Carrier,
     /// Begin after this cursor. For several channels give CHANNEL=CURSOR, once for each.
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     /// The pause between two polls, such as 500ms, 1s or 2m.
     #[arg(long, default_value = "1s", value_parser = duration)]
     interval: Duration,
+    /// Over UDP: of what is due at once only the newest, and what is lost is passed over, which is said.
+    #[arg(long)]
+    newest_only: bool,
     /// End when the connection is lost, instead of taking it up again.
     #[arg(long)]
     no_reconnect: bool,
@@ -66,6 +71,9 @@ Examples:
   bongsu subscribe chat/lobby
   bongsu subscribe chat/lobby --earliest --count 10 --format json
   bongsu subscribe prices --transport long-poll
+  bongsu subscribe prices --transport tcp
+  bongsu subscribe prices --url stomp://127.0.0.1:61613
+  bongsu subscribe prices --transport stomp+ws
   bongsu subscribe orders refunds --after orders=8JqYc2LmNpR-42 --after refunds=8JqYc2LmNpT-7
 
 Ctrl-C tells the cursors, with which the same command goes on where it ended.
@@ -109,9 +117,12 @@ pub(crate) async fn run(args: Args) -> ExitCode {
 
 fn subscriber(args: &Args) -> Result<Subscriber, String> {
     let text = |fault: ClientFault| fault.to_string();
-    let options = Options { interval: args.interval, ..Options::default() };
-    let client = Client::new(&args.url).map_err(text)?.with_options(options);
-    let choice = args.transport.0.map_or_else(Choice::auto, Choice::fixed);
+    let options = Options { interval: args.interval, newest_only: args.newest_only, ..Options::default() };
+    let usual = args.transport.0.map_or(Scheme::Http, Transport::scheme).usual();
+    let client = Client::new(args.url.as_deref().unwrap_or(usual)).map_err(text)?.with_options(options);
+    let asked = args.transport.0.or_else(|| client.target().implied());
+    client.target().of(asked.unwrap_or(Transport::WebSocket)).map_err(text)?;
+    let choice = asked.map_or_else(Choice::auto, Choice::fixed);
     let subscriber = client.follow_from(choice, starts(args)?).map_err(text)?;
     Ok(if args.no_reconnect { subscriber.without_reconnect() } else { subscriber })
 }

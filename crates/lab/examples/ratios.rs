@@ -173,13 +173,7 @@ fn ceiling(args: &CeilingArgs) -> Result<(), Box<dyn Error>> {
 }
 
 fn plan(shape: &Shape, address: SocketAddr, pid: Option<u32>) -> Result<Plan, Box<dyn Error>> {
-    let transport = match shape.transport.as_str() {
-        "ws" => Transport::WebSocket,
-        "sse" => Transport::Sse,
-        "ndjson" => Transport::Lines,
-        "long-poll" => Transport::LongPoll,
-        other => return Err(format!("no transport {other}; there are ws, sse, ndjson and long-poll").into()),
-    };
+    let transport = Transport::named(&shape.transport).ok_or_else(|| format!("no transport {}", shape.transport))?;
     let mut target = Target::plain(address, transport);
     if let Some(path) = &shape.subscribe_path {
         target.subscribe_path = path.clone();
@@ -188,7 +182,6 @@ fn plan(shape: &Shape, address: SocketAddr, pid: Option<u32>) -> Result<Plan, Bo
     }
     target.subscribe_extensions = shape.deflate.then(|| "permessage-deflate; server_no_context_takeover".to_owned());
     Ok(Plan {
-        target,
         server_pid: pid,
         subscribers: shape.subscribers,
         channels: shape.channels,
@@ -200,6 +193,7 @@ fn plan(shape: &Shape, address: SocketAddr, pid: Option<u32>) -> Result<Plan, Bo
         duration: Duration::from_secs_f64(shape.seconds),
         slow_subscribers: shape.slow,
         slow_pause: Duration::from_secs_f64(shape.slow_pause),
+        ..Plan::new(target)
     })
 }
 

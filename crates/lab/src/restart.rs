@@ -234,8 +234,7 @@ impl fmt::Display for Report {
     }
 }
 
-const TRANSPORTS: [Transport; 6] =
-    [Transport::WebSocket, Transport::Sse, Transport::Stream, Transport::Multipart, Transport::LongPoll, Transport::Poll];
+const TRANSPORTS: [Transport; 6] = Transport::HTTP;
 const ALL: &str = "all";
 const CHANNEL: &str = "restart/lobby";
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

@@ -10,6 +10,7 @@ use crate::http::{Body, Request};
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
 use crate::transport::http::{Exchange, Plan};
+use crate::transport::stomp::StompPhase;
 use crate::transport::stream::Streaming;
 use crate::transport::tcp::Lines;
 use crate::transport::udp::Leased;
@@ -34,6 +35,8 @@ pub struct Connection {
     pub(crate) fresh: bool,
     /// Whether the peer sends no more but still receives.
     pub(crate) half_closed: bool,
+    /// As what it is counted among those that are not read from, while it is one of them.
+    pub(crate) paused: Option<TransportKind>,
     /// The task that waits for something to read; none while it is not to be read from.
     pub(crate) reader: Option<AbortHandle>,
 }
@@ -56,6 +59,8 @@ pub(crate) enum Phase {
     Lines(Box<Lines>),
     /// What an address follows over UDP.
     Datagrams(Box<Leased>),
+    /// STOMP over TCP.
+    Stomp(Box<StompPhase>),
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
     Closing(CloseReason),
 }
@@ -104,7 +109,28 @@ impl Connection {
             in_head: false,
             fresh: true,
             half_closed: false,
+            paused: None,
             reader: None,
+        }
+    }
+}
+
+impl Phase {
+    /// The STOMP session, whatever carries it.
+    pub(crate) fn stomp(&self) -> Option<&StompPhase> {
+        match self {
+            Self::Stomp(stomp) => Some(stomp),
+            Self::WebSocket(websocket) => websocket.stomp(),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn stomp_mut(&mut self) -> Option<&mut StompPhase> {
+        match self {
+            Self::Stomp(stomp) => Some(stomp),
+            Self::WebSocket(websocket) => websocket.stomp_mut(),
+            _ => None,
         }
     }
 }
@@ -116,6 +142,22 @@ impl Sink for Connection {
 
     fn try_write_vectored(&mut self, slices: &[Bytes]) -> Written {
         self.link.try_write_vectored(slices)
+    }
+
+    fn window(&self, slot: Slot) -> usize {
+        self.phase.stomp().map_or(usize::MAX, |stomp| stomp.window(slot))
+    }
+
+    fn sent(&mut self, slot: Slot, first: Position, count: usize) {
+        if let Some(stomp) = self.phase.stomp_mut() {
+            stomp.sent(slot, first, count);
+        }
+    }
+
+    fn gap_sent(&mut self, slot: Slot, resumed: Position) {
+        if let Some(stomp) = self.phase.stomp_mut() {
+            stomp.gap_sent(slot, resumed);
+        }
     }
 }
 

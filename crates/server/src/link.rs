@@ -1,6 +1,6 @@
 //! The bytes of one connection, in and out. A worker owns it and writes to it directly; only one that is full waits for itself.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use std::rc::Rc;
 use bongsu_core::hub::{Sink, Written};
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::http2::Stream;
@@ -60,7 +61,7 @@ impl Link {
             // An error shows again when it is read.
             Self::Plain(stream) => _ = stream.readable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_readable(cx)).await,
-            Self::Datagrams(_) => std::future::pending().await,
+            Self::Datagrams(_) => pending().await,
         }
     }
 
@@ -71,6 +72,15 @@ impl Link {
             Self::Plain(stream) => _ = stream.writable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
             Self::Datagrams(peer) => peer.writable().await,
+        }
+    }
+
+    /// Waits until the connection breaks. For one whose peer has ended its side, so that there is nothing more to read.
+    pub async fn broken(&self) {
+        match self {
+            Self::Plain(stream) => _ = stream.ready(Interest::ERROR).await,
+            // Its connection knows; and over UDP nothing breaks.
+            Self::Stream(_) | Self::Datagrams(_) => pending().await,
         }
     }
 

@@ -41,6 +41,22 @@ pub fn write_pong(value: &PingValue, out: &mut BytesMut) {
     out.put_u8(b'}');
 }
 
+/// The answer to a ping that asks for pings: `{"pong":1,"every_ms":10000}`.
+pub fn write_agreed(value: &PingValue, every_ms: u64, out: &mut BytesMut) {
+    out.put_slice(b"{\"pong\":");
+    write_on_one_line(value.as_json().as_bytes(), out);
+    out.put_slice(b",\"every_ms\":");
+    out.put_slice(itoa::Buffer::new().format(every_ms).as_bytes());
+    out.put_u8(b'}');
+}
+
+/// Asks whether the client is there: `{"ping":1}`.
+pub fn write_ping(number: u64, out: &mut BytesMut) {
+    out.put_slice(b"{\"ping\":");
+    out.put_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.put_u8(b'}');
+}
+
 /// What is wrong: `{"id":…,"error":{"code":…,"message":…}}`.
 pub fn write_error(id: Option<&Id>, code: &str, message: &str, out: &mut BytesMut) {
     begin(id, out);

@@ -71,6 +71,9 @@ pub enum NativeFaultKind {
         /// How many it has.
         len: usize,
     },
+    /// An interval of pings that is no number of milliseconds.
+    #[error("every_ms is a whole number of milliseconds of at most a day, or 0 to be asked no more")]
+    InvalidPingEvery,
     /// The channel is not a string.
     #[error("the channel's name is a JSON string, such as \"chat/lobby\"")]
     ChannelNotText,
@@ -167,7 +170,7 @@ impl NativeFaultKind {
             Self::UnknownField { .. } => "unknown-field",
             Self::RepeatedField { .. } => "repeated-field",
             Self::InvalidId => "invalid-id",
-            Self::PingTooLong { .. } => "invalid-ping",
+            Self::PingTooLong { .. } | Self::InvalidPingEvery => "invalid-ping",
             Self::ChannelNotText | Self::InvalidChannel(_) => "invalid-channel",
             Self::InvalidCursor => "invalid-cursor",
             Self::InvalidStart { .. } | Self::TwoStarts => "invalid-start",

@@ -26,11 +26,13 @@ pub(super) enum Field {
     Headers,
     Base64,
     IdempotencyKey,
+    Pong,
+    EveryMs,
     Repair,
     Through,
 }
 
-const FIELDS: [(Field, &str); 17] = [
+const FIELDS: [(Field, &str); 19] = [
     (Field::Subscribe, "subscribe"),
     (Field::Publish, "publish"),
     (Field::Unsubscribe, "unsubscribe"),
@@ -46,11 +48,13 @@ const FIELDS: [(Field, &str); 17] = [
     (Field::Headers, "headers"),
     (Field::Base64, "base64"),
     (Field::IdempotencyKey, "idempotency_key"),
+    (Field::Pong, "pong"),
+    (Field::EveryMs, "every_ms"),
     (Field::Repair, "repair"),
     (Field::Through, "through"),
 ];
 
-const COMMANDS: [Field; 4] = [Field::Subscribe, Field::Publish, Field::Unsubscribe, Field::Ping];
+const COMMANDS: [Field; 5] = [Field::Subscribe, Field::Publish, Field::Unsubscribe, Field::Ping, Field::Pong];
 
 impl Field {
     pub(super) fn name(self) -> &'static str {
@@ -64,6 +68,7 @@ impl Field {
             Self::Publish => &[Self::Id, Self::Data, Self::Type, Self::Key, Self::Headers, Self::Base64, Self::IdempotencyKey],
             Self::Unsubscribe => &[Self::Id],
             Self::Repair => &[Self::Id, Self::After, Self::Through],
+            Self::Ping => &[Self::EveryMs],
             _ => &[],
         }
     }

@@ -9,7 +9,7 @@ mod fault;
 mod members;
 
 pub(crate) use datagram::decode_datagram_line;
-pub use encode::{write_done, write_error, write_fault, write_pong, write_published, write_subscribed};
+pub use encode::{write_agreed, write_done, write_error, write_fault, write_ping, write_pong, write_published, write_subscribed};
 pub use fault::{NativeFault, NativeFaultKind};
 
 use crate::json::{check_depth, check_readable};
@@ -51,6 +51,15 @@ pub enum Command {
     },
     /// Answer with the same value.
     Ping(PingValue),
+    /// Answer with the same value, and from now on ask whether the client is there when it was silent for so long.
+    Heartbeat {
+        /// What the answer repeats.
+        ping: PingValue,
+        /// How long the client may be silent, in milliseconds; 0 to be asked no more.
+        every_ms: u64,
+    },
+    /// The answer to a ping of the server's. Any other command shows as well that the client is there.
+    Pong,
 }
 
 /// A publish on its own, as a line of `POST /publish` has it.
@@ -76,6 +85,9 @@ pub struct PingValue(Box<str>);
 
 /// The longest id or ping, in bytes of JSON text.
 pub const ECHO_BYTES_MAX: usize = 256;
+
+/// The longest silence after which a client may ask to be asked whether it is there: a day.
+pub const PING_EVERY_MS_MAX: u64 = 86_400_000;
 
 /// The bounds on a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +124,7 @@ pub fn decode_publish(bytes: &[u8], limits: &NativeLimits) -> Result<Publish, Na
     match decode(bytes, limits)? {
         Command::Publish { channel, draft, idempotency_key, id } => Ok(Publish { channel, draft, idempotency_key, id }),
         Command::Subscribe { id, .. } | Command::Unsubscribe { id, .. } => Err(NativeFault { id, kind: NativeFaultKind::NotAPublish }),
-        Command::Ping(_) => Err(NativeFaultKind::NotAPublish.into()),
+        Command::Ping(_) | Command::Heartbeat { .. } | Command::Pong => Err(NativeFaultKind::NotAPublish.into()),
     }
 }
 
@@ -157,8 +169,16 @@ impl Members<'_> {
                 id: id.take(),
             }),
             Field::Unsubscribe => Ok(Command::Unsubscribe { channel: self.channel(command)?, id: id.take() }),
-            _ => PingValue::parse(self.raw(Field::Ping).map_or("null", |raw| raw.get())).map(Command::Ping),
+            Field::Pong => Ok(Command::Pong),
+            _ => self.ping(),
         }
+    }
+
+    fn ping(&self) -> Result<Command, NativeFaultKind> {
+        let ping = PingValue::parse(self.raw(Field::Ping).map_or("null", |raw| raw.get()))?;
+        let Some(every_ms) = self.get(Field::EveryMs) else { return Ok(Command::Ping(ping)) };
+        let every_ms = every_ms.get().parse().ok().filter(|&every_ms| every_ms <= PING_EVERY_MS_MAX);
+        every_ms.map(|every_ms| Command::Heartbeat { ping, every_ms }).ok_or(NativeFaultKind::InvalidPingEvery)
     }
 
     fn channel(&self, command: Field) -> Result<ChannelName, NativeFaultKind> {

@@ -114,6 +114,7 @@ fn record_in(format: Format, boundary: &mut Option<Vec<u8>>, bytes: &[u8]) -> Op
         Format::Json => find(bytes, b"\n").map(|end| (Some(json_record(&bytes[..end])), end + 1)),
         Format::Sse | Format::SseJson => find(bytes, b"\n\n").map(|end| (Some(event(format, &bytes[..end + 1])), end + 2)),
         Format::Multipart => part_in(boundary, bytes),
+        Format::Stomp(_) => panic!("not yet among the simulated"),
     }
 }
 

@@ -16,9 +16,11 @@ use super::long_poll::LongPoll;
 use super::multipart::Multipart;
 use super::poll::Poll;
 use super::sse::Sse;
+use super::stomp::{Over, Stomp};
 use super::stream::Stream;
 use super::subject::Subject;
-use super::target::Target;
+use super::target::{Scheme, Target};
+use super::tcp::Tcp;
 use super::udp::Udp;
 use super::websocket::NativeWebSocket;
 
@@ -39,6 +41,12 @@ pub enum Transport {
     WebSocket,
     /// Datagrams with the native protocol.
     Udp,
+    /// Lines of the native protocol over TCP.
+    Tcp,
+    /// STOMP over TCP.
+    Stomp,
+    /// STOMP over a WebSocket.
+    StompWebSocket,
 }
 
 /// How a client connects.
@@ -75,13 +83,30 @@ enum Single {
     Sse(Sse),
     WebSocket(NativeWebSocket),
     Udp(Box<Udp>),
+    Tcp(Tcp),
+    Stomp(Box<Stomp>),
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::WebSocket, Self::Sse, Self::Stream, Self::Multipart, Self::LongPoll, Self::Poll, Self::Udp];
+    pub const ALL: [Self; 10] = [
+        Self::WebSocket,
+        Self::Sse,
+        Self::Stream,
+        Self::Multipart,
+        Self::LongPoll,
+        Self::Poll,
+        Self::Tcp,
+        Self::Udp,
+        Self::Stomp,
+        Self::StompWebSocket,
+    ];
 
-    /// What `auto` tries, the most immediate first. Where NDJSON does not get through, multipart will not either.
+    /// Those that an address of HTTP is enough for.
+    pub const HTTP: [Self; 6] = [Self::WebSocket, Self::Sse, Self::Stream, Self::Multipart, Self::LongPoll, Self::Poll];
+
+    /// What `auto` tries, the most immediate first. Where NDJSON does not get through, multipart will not either; and what has an
+    /// address of its own is not guessed at.
     pub const AUTO: [Self; 5] = [Self::WebSocket, Self::Sse, Self::Stream, Self::LongPoll, Self::Poll];
 
     /// The word on the command line.
@@ -93,7 +118,20 @@ impl Transport {
             Self::Multipart => "multipart",
             Self::Sse => "sse",
             Self::WebSocket => "websocket",
+            Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Stomp => "stomp",
+            Self::StompWebSocket => "stomp+ws",
+        }
+    }
+
+    /// What is spoken at the address that it needs.
+    pub const fn scheme(self) -> Scheme {
+        match self {
+            Self::Tcp => Scheme::Tcp,
+            Self::Udp => Scheme::Udp,
+            Self::Stomp => Scheme::Stomp,
+            _ => Scheme::Http,
         }
     }
 }
@@ -106,17 +144,10 @@ impl Connection {
         starts: &[(ChannelName, Start)],
         options: Options,
     ) -> Result<Self, ClientFault> {
-        let carrier = match (transport, starts) {
-            (Transport::WebSocket, _) if !target.is_udp() => {
-                Carrier::One(Box::new(Single::WebSocket(NativeWebSocket::open(target, starts, options.limits).await?)))
-            }
-            (Transport::Udp, _) => {
-                Carrier::One(Box::new(Single::Udp(Box::new(Udp::open(target, starts, options.newest_only, options.limits).await?))))
-            }
-            _ if target.is_udp() => {
-                return Err(ClientFault::Url { url: format!("udp://{}", target.authority()), why: "over UDP only the transport udp goes" });
-            }
-            _ => match Subject::of(target, starts) {
+        let target = target.of(transport)?;
+        let carrier = match Single::open_for_all(target, transport, starts, options).await? {
+            Some(single) => Carrier::One(Box::new(single)),
+            None => match Subject::of(target, starts) {
                 Some(subject) => Carrier::One(Box::new(Single::open(target, transport, subject, options).await?)),
                 None => Carrier::Many(Many::open(target, transport, starts, options).await?),
             },
@@ -144,12 +175,14 @@ impl Connection {
         }
     }
 
-    /// Leaves in good order: a WebSocket with a close frame, HTTP by hanging up.
+    /// Leaves in good order: a WebSocket with a close frame, STOMP with DISCONNECT, HTTP by hanging up.
     pub async fn close(self) {
         let Carrier::One(single) = self.carrier else { return };
         match *single {
             Single::WebSocket(websocket) => websocket.close().await,
             Single::Udp(udp) => udp.close().await,
+            Single::Tcp(tcp) => tcp.close().await,
+            Single::Stomp(stomp) => stomp.close().await,
             _ => (),
         }
     }
@@ -165,6 +198,24 @@ impl Connection {
 }
 
 impl Single {
+    /// Opens a transport whose protocol asks for channels by itself, each from its start. The others are asked by an address.
+    async fn open_for_all(
+        target: &Target,
+        transport: Transport,
+        starts: &[(ChannelName, Start)],
+        Options { limits, newest_only, .. }: Options,
+    ) -> Result<Option<Self>, ClientFault> {
+        let single = match transport {
+            Transport::WebSocket => Self::WebSocket(NativeWebSocket::open(target, starts, limits).await?),
+            Transport::Tcp => Self::Tcp(Tcp::open(target, starts, limits).await?),
+            Transport::Udp => Self::Udp(Box::new(Udp::open(target, starts, newest_only, limits).await?)),
+            Transport::Stomp => Self::Stomp(Box::new(Stomp::open(target, Over::Tcp, starts, limits).await?)),
+            Transport::StompWebSocket => Self::Stomp(Box::new(Stomp::open(target, Over::WebSocket, starts, limits).await?)),
+            _ => return Ok(None),
+        };
+        Ok(Some(single))
+    }
+
     async fn open(target: &Target, transport: Transport, subject: Subject, options: Options) -> Result<Self, ClientFault> {
         let Options { limits, interval, .. } = options;
         match transport {
@@ -173,7 +224,9 @@ impl Single {
             Transport::Stream => Stream::open(target, subject, limits).await.map(Self::Stream),
             Transport::Multipart => Multipart::open(target, subject, limits).await.map(Box::new).map(Self::Multipart),
             Transport::Sse => Sse::open(target, subject, limits).await.map(Self::Sse),
-            Transport::WebSocket | Transport::Udp => Err(ClientFault::contract("the native protocol asks for its channels by itself")),
+            Transport::WebSocket | Transport::Tcp | Transport::Udp | Transport::Stomp | Transport::StompWebSocket => {
+                Err(ClientFault::contract("this transport asks for its channels by itself"))
+            }
         }
     }
 
@@ -186,6 +239,8 @@ impl Single {
             Self::Sse(sse) => sse.next().await,
             Self::WebSocket(websocket) => websocket.next().await,
             Self::Udp(udp) => udp.next().await,
+            Self::Tcp(tcp) => tcp.next().await,
+            Self::Stomp(stomp) => stomp.next().await,
         }
     }
 }

@@ -6,6 +6,7 @@ use bongsu_core::{ChannelName, CursorFault, NameFault};
 use http::StatusCode;
 use serde_json::Value;
 
+use super::connection::Transport;
 use super::event::Bye;
 
 /// Why a client cannot go on as it was.
@@ -18,6 +19,22 @@ pub enum ClientFault {
         url: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// The address is for another transport.
+    #[error("{address} is no address for {transport}: give one such as {example}")]
+    WrongAddress {
+        /// The transport that was asked for.
+        transport: Transport,
+        /// What was given.
+        address: String,
+        /// What would do.
+        example: &'static str,
+    },
+    /// The transport has no way to say it.
+    #[error("cannot be said over this transport: {what}")]
+    Unsayable {
+        /// What cannot.
+        what: &'static str,
     },
     /// The name of a channel breaks the grammar.
     #[error(transparent)]
@@ -98,6 +115,7 @@ impl ClientFault {
     /// What is worth trying after this fault.
     pub fn verdict(&self) -> Verdict {
         match self {
+            Self::WrongAddress { .. } | Self::Unsayable { .. } => Verdict::Final,
             Self::Url { .. } | Self::Name(_) | Self::Cursor(_) | Self::Told { .. } | Self::SentAway(_) => Verdict::Final,
             Self::Hole { .. } | Self::Duplicate { .. } => Verdict::Final,
             Self::Connect { .. } => Verdict::Outage,

@@ -12,16 +12,19 @@ mod lines;
 pub mod long_poll;
 pub mod multipart;
 pub mod native;
+mod native_socket;
 mod page;
 pub mod parts;
 pub mod poll;
 pub mod publisher;
 pub mod record;
 pub mod sse;
+pub mod stomp;
 pub mod stream;
 pub mod subject;
 pub mod subscriber;
 pub mod target;
+pub mod tcp;
 pub mod udp;
 pub mod websocket;
 
@@ -35,9 +38,9 @@ pub use self::connection::{Connection, Options, Transport};
 pub use self::event::{Bye, Event, GapNotice, Published};
 pub use self::fault::{ClientFault, Problem, Verdict};
 pub use self::http::Limits;
-pub use self::publisher::{Outgoing, Publisher};
+pub use self::publisher::{Outgoing, PublishOver, Publisher};
 pub use self::subscriber::{Notice, Subscriber};
-pub use self::target::Target;
+pub use self::target::{Scheme, Target};
 pub use self::websocket::WebSocket;
 
 /// A server, as a client sees it: where subscribers and publishers come from.
@@ -51,6 +54,12 @@ impl Client {
     /// A client of the server at an address such as `http://127.0.0.1:8080`. Nothing is sent yet.
     pub fn new(url: &str) -> Result<Self, ClientFault> {
         Ok(Self { target: Target::parse(url)?, options: Options::default() })
+    }
+
+    /// The same server at another address as well, such as `tcp://127.0.0.1:7070`, for the transports that need it.
+    pub fn also_at(mut self, url: &str) -> Result<Self, ClientFault> {
+        self.target = self.target.also_at(url)?;
+        Ok(self)
     }
 
     /// With other waits and bounds.
@@ -96,9 +105,8 @@ impl Client {
         Ok(Subscriber::new(self.target.clone(), choice, starts, self.options, SmallRng::from_rng(&mut rand::rng())))
     }
 
-    /// A publisher over HTTP, or over UDP where the address is `udp://…`.
+    /// A publisher over HTTP.
     pub fn publisher(&self) -> Publisher {
-        let publisher = Publisher::new(self.target.clone(), self.options, SmallRng::from_rng(&mut rand::rng()));
-        if self.target.is_udp() { publisher.over_udp() } else { publisher }
+        Publisher::new(self.target.clone(), self.options, SmallRng::from_rng(&mut rand::rng()))
     }
 }

@@ -1,8 +1,8 @@
 //! Publishes, and retries in such a way that nothing is published twice.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use bongsu_core::websocket::{Message, Opcode};
 use bongsu_core::{ChannelName, Cursor, Draft};
 use bytes::Bytes;
 use http::header;
@@ -10,14 +10,15 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::backoff::{Backoff, BackoffLimits};
-use super::connection::Options;
+use super::connection::{Options, Transport};
 use super::fault::{ClientFault, Verdict};
 use super::http::{Http, set};
 use super::native;
+use super::native_socket::NativeSocket;
 use super::record::{self, Record};
-use super::target::Target;
+use super::stomp::{Over, StompPublisher};
+use super::target::{Scheme, Target};
 use super::udp::UdpPublisher;
-use super::websocket::{NATIVE, WebSocket};
 
 /// A publisher on a server. One request at a time, so what it publishes keeps its order.
 #[derive(Debug)]
@@ -33,8 +34,74 @@ pub struct Publisher {
 #[derive(Debug)]
 enum Way {
     Http(Box<Http>),
-    WebSocket(Option<Box<WebSocket>>),
+    WebSocket(Option<NativeSocket>),
+    Tcp(Option<NativeSocket>),
     Udp(Option<Box<UdpPublisher>>),
+    Stomp(Transport, Box<StompPublisher>),
+}
+
+/// What a publisher may publish over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOver {
+    /// A request for each publication or batch.
+    Http,
+    /// A WebSocket with the native protocol.
+    WebSocket,
+    /// Lines of the native protocol over TCP.
+    Tcp,
+    /// Datagrams with the native protocol.
+    Udp,
+    /// STOMP over TCP.
+    Stomp,
+    /// STOMP over a WebSocket.
+    StompWebSocket,
+}
+
+impl PublishOver {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Http, Self::WebSocket, Self::Tcp, Self::Udp, Self::Stomp, Self::StompWebSocket];
+
+    /// The word on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::WebSocket => Transport::WebSocket.as_str(),
+            Self::Tcp => Transport::Tcp.as_str(),
+            Self::Udp => Transport::Udp.as_str(),
+            Self::Stomp => Transport::Stomp.as_str(),
+            Self::StompWebSocket => Transport::StompWebSocket.as_str(),
+        }
+    }
+
+    /// What an address leaves no choice about; HTTP where it does.
+    pub fn implied(target: &Target) -> Self {
+        match target.implied() {
+            Some(Transport::Tcp) => Self::Tcp,
+            Some(Transport::Udp) => Self::Udp,
+            Some(Transport::Stomp) => Self::Stomp,
+            Some(Transport::StompWebSocket) => Self::StompWebSocket,
+            _ => Self::Http,
+        }
+    }
+
+    /// What is spoken at the address that it needs.
+    pub const fn scheme(self) -> Scheme {
+        match self {
+            Self::Http | Self::WebSocket | Self::StompWebSocket => Scheme::Http,
+            Self::Tcp => Scheme::Tcp,
+            Self::Udp => Scheme::Udp,
+            Self::Stomp => Scheme::Stomp,
+        }
+    }
+}
+
+impl FromStr for PublishOver {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|over| over.as_str() == text);
+        known.ok_or_else(|| format!("{text:?} is none of {}", Self::ALL.map(Self::as_str).join(", ")))
+    }
 }
 
 /// A publication on its way out.
@@ -54,19 +121,25 @@ pub type Results = Vec<Result<Cursor, ClientFault>>;
 impl Publisher {
     /// A publisher over HTTP that tries once.
     pub fn new(target: Target, options: Options, chance: SmallRng) -> Self {
-        let way = Way::Http(Box::new(Http::new(&target, options.limits)));
+        let way = over_http(&target, options);
         Self { target, options, way, retries: 0, backoff: BackoffLimits::default(), chance }
     }
 
     /// Over a native WebSocket instead.
-    pub fn over_websocket(mut self) -> Self {
-        self.way = Way::WebSocket(None);
-        self
+    pub fn over_websocket(self) -> Self {
+        self.over(PublishOver::WebSocket)
     }
 
-    /// Over UDP instead. It says a datagram again until it is answered, whether it may retry or not.
-    pub fn over_udp(mut self) -> Self {
-        self.way = Way::Udp(None);
+    /// Over something else instead.
+    pub fn over(mut self, over: PublishOver) -> Self {
+        self.way = match over {
+            PublishOver::Http => over_http(&self.target, self.options),
+            PublishOver::WebSocket => Way::WebSocket(None),
+            PublishOver::Tcp => Way::Tcp(None),
+            PublishOver::Udp => Way::Udp(None),
+            PublishOver::Stomp => Way::Stomp(Transport::Stomp, Box::new(StompPublisher::new(Over::Tcp))),
+            PublishOver::StompWebSocket => Way::Stomp(Transport::StompWebSocket, Box::new(StompPublisher::new(Over::WebSocket))),
+        };
         self
     }
 
@@ -124,35 +197,55 @@ impl Publisher {
         if let Way::Http(http) = &mut self.way
             && is_plain
         {
-            return post(http, &self.target, outgoing).await;
+            return post(http, self.target.of(Transport::Poll)?, outgoing).await;
         }
         let mut results = self.publish_all_once(std::slice::from_ref(outgoing)).await?;
         results.pop().unwrap_or_else(|| Err(ClientFault::contract("no result")))
     }
 
     async fn publish_all_once(&mut self, outgoing: &[Outgoing]) -> Result<Results, ClientFault> {
+        let (target, limits) = (&self.target, self.options.limits);
         match &mut self.way {
-            Way::Http(http) => post_lines(http, &self.target, outgoing).await,
+            Way::Http(http) => post_lines(http, target.of(Transport::Poll)?, outgoing).await,
             Way::WebSocket(kept) => {
-                let mut socket = match kept.take() {
+                let socket = match kept.take() {
                     Some(socket) => socket,
-                    None => Box::new(open_socket(&self.target, outgoing, self.options).await?),
+                    None => NativeSocket::open_websocket(target.of(Transport::WebSocket)?, outgoing, limits).await?,
                 };
-                let results = send_frames(&mut socket, outgoing).await?;
-                *kept = Some(socket);
-                Ok(results)
+                publish_on(socket, kept, outgoing).await
+            }
+            Way::Tcp(kept) => {
+                let socket = match kept.take() {
+                    Some(socket) => socket,
+                    None => NativeSocket::open_tcp(target.of(Transport::Tcp)?, limits).await?,
+                };
+                publish_on(socket, kept, outgoing).await
             }
             Way::Udp(kept) => {
                 let mut udp = match kept.take() {
                     Some(udp) => udp,
-                    None => Box::new(UdpPublisher::open(&self.target, self.options.limits.answer_max).await?),
+                    None => Box::new(UdpPublisher::open(target.of(Transport::Udp)?, limits.answer_max).await?),
                 };
                 let results = udp.publish_all(outgoing, &mut self.chance).await?;
                 *kept = Some(udp);
                 Ok(results)
             }
+            Way::Stomp(transport, publisher) => publisher.publish(target.of(*transport)?, outgoing, limits).await,
         }
     }
+}
+
+fn over_http(target: &Target, options: Options) -> Way {
+    // Where there is no address of HTTP, that is said once something is published.
+    let target = target.of(Transport::Poll).unwrap_or(target);
+    Way::Http(Box::new(Http::new(target, options.limits)))
+}
+
+/// Publishes on a connection, which is kept unless it broke.
+async fn publish_on(mut socket: NativeSocket, kept: &mut Option<NativeSocket>, outgoing: &[Outgoing]) -> Result<Results, ClientFault> {
+    let results = socket.publish(outgoing).await?;
+    *kept = Some(socket);
+    Ok(results)
 }
 
 /// Whether trying again may help: the server was not reached, its answer was lost, or it asked for time.
@@ -196,51 +289,12 @@ async fn post_lines(http: &mut Http, target: &Target, outgoing: &[Outgoing]) -> 
     Ok(results)
 }
 
-async fn open_socket(target: &Target, outgoing: &[Outgoing], options: Options) -> Result<WebSocket, ClientFault> {
-    let Some(first) = outgoing.first() else { return Err(ClientFault::contract("nothing to publish")) };
-    WebSocket::open(target, &target.channel_path(&first.channel), Some(NATIVE), options.limits).await
-}
-
-async fn send_frames(socket: &mut WebSocket, outgoing: &[Outgoing]) -> Result<Results, ClientFault> {
-    let mut results = Vec::with_capacity(outgoing.len());
-    // Neither side may wait for the other with full hands, so at most this many answers are outstanding.
-    for window in outgoing.chunks(WINDOW) {
-        for line in lines(window) {
-            socket.lay(Opcode::Text, line.as_bytes());
-        }
-        socket.flush().await?;
-        for (id, _) in (1..).zip(window) {
-            results.push(next_result(socket, id).await?);
-        }
-    }
-    Ok(results)
-}
-
-/// How many publications are on their way before their answers are read.
-const WINDOW: usize = 64;
-
-async fn next_result(socket: &mut WebSocket, id: u64) -> Result<Result<Cursor, ClientFault>, ClientFault> {
-    loop {
-        match socket.receive().await? {
-            Some(Message::Text(text)) => match record::read(&text, None)? {
-                Record::Event(_) | Record::Cursors(_) => (),
-                Record::Done { .. } | Record::Error { .. } => return Ok(read_result(&text, Some(id))),
-            },
-            Some(Message::Close(frame)) => {
-                return Err(ClientFault::broken(frame.map_or_else(String::new, |frame| format!("{} ({})", frame.reason, frame.code))));
-            }
-            Some(_) => (),
-            None => return Err(ClientFault::broken("closed before the answer")),
-        }
-    }
-}
-
 /// A line for each publication, under ids that count from 1.
-fn lines(outgoing: &[Outgoing]) -> impl Iterator<Item = String> {
+pub(crate) fn lines(outgoing: &[Outgoing]) -> impl Iterator<Item = String> {
     (1..).zip(outgoing).map(|(id, outgoing)| native::publish(&outgoing.channel, &outgoing.draft, outgoing.idempotency_key.as_deref(), id))
 }
 
-fn read_result(line: &[u8], expected: Option<u64>) -> Result<Cursor, ClientFault> {
+pub(crate) fn read_result(line: &[u8], expected: Option<u64>) -> Result<Cursor, ClientFault> {
     match record::read(line, None)? {
         Record::Done { id, .. } | Record::Error { id, .. } if id.is_some() && expected.is_some() && id != expected => {
             Err(ClientFault::Contract(format!("the answer to {id:?} where that to {expected:?} was due")))

@@ -5,15 +5,52 @@ use std::fmt::Write as _;
 use bongsu_core::{ChannelName, Cursor, Start};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::connection::Transport;
 use super::fault::ClientFault;
 
-/// A server's address: `http://host:port`, perhaps with a path that a proxy puts before it.
+/// A server's address: `http://host:port`, perhaps with a path that a proxy puts before it, or `tcp://host:port`, `udp://host:port`, `stomp://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
+    scheme: Scheme,
     host: String,
     port: u16,
     prefix: String,
-    is_udp: bool,
+    /// The same server at other addresses, for the transports that this one is not for.
+    others: Vec<Target>,
+}
+
+/// What is spoken at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP, and WebSocket above it.
+    Http,
+    /// Lines of the native protocol.
+    Tcp,
+    /// Datagrams of the native protocol.
+    Udp,
+    /// STOMP.
+    Stomp,
+}
+
+impl Scheme {
+    /// What an address without a port means.
+    const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Tcp | Self::Udp => 7070,
+            Self::Stomp => 61613,
+        }
+    }
+
+    /// The address of a server on this machine with nothing configured.
+    pub const fn usual(self) -> &'static str {
+        match self {
+            Self::Http => "http://127.0.0.1:8080",
+            Self::Tcp => "tcp://127.0.0.1:7070",
+            Self::Udp => "udp://127.0.0.1:7070",
+            Self::Stomp => "stomp://127.0.0.1:61613",
+        }
+    }
 }
 
 /// What a path segment cannot hold as it is (RFC 3986, `pchar`), and what some proxies take for more than it is.
@@ -43,22 +80,54 @@ impl Target {
     /// Reads an address; `http://` and `ws://` mean the same here.
     pub fn parse(url: &str) -> Result<Self, ClientFault> {
         let fault = |why| ClientFault::Url { url: url.to_owned(), why };
-        let rest = match url.split_once("://") {
-            Some(("http" | "ws" | "udp", rest)) => rest,
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("http" | "ws", rest)) => (Scheme::Http, rest),
+            Some(("tcp", rest)) => (Scheme::Tcp, rest),
+            Some(("udp", rest)) => (Scheme::Udp, rest),
+            Some(("stomp", rest)) => (Scheme::Stomp, rest),
             Some(("https" | "wss", _)) => return Err(fault("TLS is not spoken yet; use http://")),
-            _ => return Err(fault("write http://host:port")),
+            _ => return Err(fault("write http://host:port, tcp://host:port, udp://host:port or stomp://host:port")),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if path.contains(['?', '#']) || authority.contains(['@', '?', '#']) {
             return Err(fault("give only scheme, host, port and path"));
         }
-        let (host, port) = split_port(authority).ok_or_else(|| fault("the port is no number"))?;
+        let prefix = path.trim_end_matches('/').to_owned();
+        if scheme != Scheme::Http && !prefix.is_empty() {
+            return Err(fault("there is no path here: channels are named by themselves"));
+        }
+        let (host, port) = split_port(authority, scheme).ok_or_else(|| fault("the port is no number"))?;
         if host.is_empty() {
             return Err(fault("the host is missing"));
         }
-        let is_udp = url.starts_with("udp:");
-        let port = if is_udp && authority.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']')) { UDP_PORT } else { port };
-        Ok(Self { host: host.to_owned(), port, prefix: path.trim_end_matches('/').to_owned(), is_udp })
+        Ok(Self { scheme, host: host.to_owned(), port, prefix, others: Vec::new() })
+    }
+
+    /// The same server at another address as well, for transports that need one of another kind.
+    pub fn also_at(mut self, url: &str) -> Result<Self, ClientFault> {
+        self.others.push(Self::parse(url)?);
+        Ok(self)
+    }
+
+    /// The address for a transport.
+    pub fn of(&self, transport: Transport) -> Result<&Self, ClientFault> {
+        let scheme = transport.scheme();
+        let mut known = std::iter::once(self).chain(&self.others);
+        known.find(|target| target.scheme == scheme).ok_or_else(|| ClientFault::WrongAddress {
+            transport,
+            address: self.authority(),
+            example: scheme.usual(),
+        })
+    }
+
+    /// The transport that an address leaves no choice about.
+    pub fn implied(&self) -> Option<Transport> {
+        match self.scheme {
+            Scheme::Tcp => Some(Transport::Tcp),
+            Scheme::Udp => Some(Transport::Udp),
+            Scheme::Stomp => Some(Transport::Stomp),
+            Scheme::Http => self.prefix.ends_with(STOMP).then_some(Transport::StompWebSocket),
+        }
     }
 
     /// What to connect to.
@@ -66,20 +135,9 @@ impl Target {
         (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
     }
 
-    /// Whether the address is one of UDP alone.
-    pub fn is_udp(&self) -> bool {
-        self.is_udp
-    }
-
-    /// Where datagrams are sent: the address itself, or, where that is one of HTTP, the usual port of the same host.
-    pub(crate) fn udp_host_and_port(&self) -> (&str, u16) {
-        let (host, port) = self.host_and_port();
-        (host, if self.is_udp { port } else { UDP_PORT })
-    }
-
     /// What the `Host` header says, and a person reads.
     pub fn authority(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == self.scheme.port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// The one address of a channel.
@@ -99,6 +157,11 @@ impl Target {
             let _infallible = write!(path, "{mark}channel={}", utf8_percent_encode(channel.as_str(), VALUE));
         }
         path
+    }
+
+    /// The address of STOMP over WebSocket, which may be given with the server's or not.
+    pub fn stomp_path(&self) -> String {
+        format!("{}{STOMP}", self.prefix.strip_suffix(STOMP).unwrap_or(&self.prefix))
     }
 
     /// The address that takes a batch of publications.
@@ -126,16 +189,16 @@ pub(crate) fn add_start(path: &mut String, start: &Start) {
     }
 }
 
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+/// Where STOMP over WebSocket is.
+const STOMP: &str = "/stomp";
+
+fn split_port(authority: &str, scheme: Scheme) -> Option<(&str, u16)> {
     // A colon inside the brackets belongs to an IPv6 address.
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => Some((host, port.parse().ok()?)),
-        _ => Some((authority, 80)),
+        _ => Some((authority, scheme.port())),
     }
 }
-
-/// Where a server listens for datagrams unless it is told otherwise.
-const UDP_PORT: u16 = 7070;
 
 #[cfg(test)]
 mod tests {
@@ -148,9 +211,28 @@ mod tests {
         let target = Target::parse("ws://[::1]/live/").expect("an address");
         assert_eq!((target.host_and_port(), target.authority().as_str()), (("::1", 80), "[::1]"));
         assert_eq!(target.publish_path(), "/live/publish");
-        for url in ["127.0.0.1:8080", "https://a", "http://", "http://a:x", "http://a/?b", "ftp://a", "http://u@a"] {
+        for url in ["127.0.0.1:8080", "https://a", "http://", "http://a:x", "http://a/?b", "ftp://a", "http://u@a", "tcp://a/b"] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn each_transport_has_its_own_address() {
+        let target = Target::parse("http://a:1/x").and_then(|target| target.also_at("tcp://a")).expect("addresses");
+        assert_eq!(target.of(Transport::Sse).expect("HTTP").host_and_port(), ("a", 1));
+        assert_eq!(target.of(Transport::Tcp).expect("TCP").host_and_port(), ("a", 7070));
+        let fault = target.of(Transport::Stomp).expect_err("not told").to_string();
+        assert!(fault.contains("stomp://127.0.0.1:61613"), "{fault}");
+        for (url, implied) in [
+            ("http://a", None),
+            ("tcp://a", Some(Transport::Tcp)),
+            ("stomp://a", Some(Transport::Stomp)),
+            ("ws://a/x/stomp", Some(Transport::StompWebSocket)),
+        ] {
+            assert_eq!(Target::parse(url).expect(url).implied(), implied, "{url}");
+        }
+        assert_eq!(Target::parse("ws://a/x/stomp/").expect("an address").stomp_path(), "/x/stomp");
+        assert_eq!(target.stomp_path(), "/x/stomp");
     }
 
     #[test]

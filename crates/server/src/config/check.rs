@@ -14,6 +14,7 @@ impl Config {
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
         self.udp.check_ranges(&mut |key, value, allowed| within("udp", key, value, allowed));
+        self.stomp.check_ranges(&mut |key, value, allowed| within("stomp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
         self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
@@ -53,7 +54,12 @@ impl Config {
             let (one, all) = (self.udp.datagram_bytes_max.to_string(), self.udp.in_flight_bytes_max.to_string());
             disagree("udp.datagram_bytes_max", one, "udp.in_flight_bytes_max", all);
         }
-        if [self.listen.http, self.listen.tcp, self.listen.udp].iter().all(|&listener| listener == Listener::Off) {
+        if self.stomp.prefetch_default > self.stomp.prefetch_max {
+            let (one, all) = (self.stomp.prefetch_default.to_string(), self.stomp.prefetch_max.to_string());
+            disagree("stomp.prefetch_default", one, "stomp.prefetch_max", all);
+        }
+        let listen = &self.listen;
+        if [listen.http, listen.tcp, listen.udp, listen.stomp].iter().all(|listener| *listener == Listener::Off) {
             faults.push(Fault::NobodyListens);
         }
         if let Some(address) = self.listen.udp.address().filter(|address| !address.ip().is_loopback() && !self.udp.cleartext) {

@@ -35,7 +35,15 @@ impl Cells {
         let help = "Connections opened, or turned into this transport";
         self.counters(families, "connections_opened", help, "transport", |worker| &worker.opened, TransportKind::ALL)?;
         let help = "Connections that ended, by reason";
-        self.counters(families, "closes", help, "reason", |worker| &worker.closes, CloseReason::ALL)
+        self.counters(families, "closes", help, "reason", |worker| &worker.closes, CloseReason::ALL)?;
+        let help = "Times that a connection was not read from for a while, because no more could be taken from its client";
+        self.counters(families, "reading_pauses", help, "transport", |worker| &worker.paused, TransportKind::ALL)?;
+        let help = "Connections that are not read from at the moment, because no more can be taken from their clients";
+        let mut family = families.begin("reading_paused", help, None, MetricType::Gauge)?;
+        for &transport in TransportKind::ALL {
+            gauge(&mut family, &[("transport", transport.word())], signed(self.reading_paused(transport)))?;
+        }
+        Ok(())
     }
 
     fn encode_traffic(&self, families: &mut Families<'_>) -> Result<(), Error> {
@@ -53,6 +61,8 @@ impl Cells {
         }
         let help = "Publications accepted from publishers";
         self.counters(families, "publications", help, "transport", |worker| &worker.publications, TransportKind::ALL)?;
+        let help = "Messages that subscribers refused (NACK)";
+        families.count("nacks", help, None, self.sum(|worker| worker.nacks.get()))?;
         let help = "Gaps told to subscribers, by reason";
         self.counters(families, "gaps", help, "reason", |worker| &worker.gaps, GapReason::ALL)
     }

@@ -73,6 +73,10 @@ label! {
         Tcp = "tcp",
         /// The native protocol over UDP.
         Udp = "udp",
+        /// STOMP over TCP.
+        Stomp = "stomp",
+        /// STOMP over a WebSocket.
+        StompWebSocket = "stomp+ws",
         /// The WebSocket at `/echo`.
         Echo = "echo",
     }
@@ -113,6 +117,8 @@ label! {
         Channel = "channel",
         /// Reading several channels.
         Subscribe = "subscribe",
+        /// STOMP over a WebSocket, at its own address.
+        Stomp = "stomp",
         /// The echo.
         Echo = "echo",
         /// These numbers.

@@ -56,6 +56,7 @@ struct WorkerCells {
     deliveries: PerLabel<{ TransportKind::COUNT }>,
     delivery_bytes: PerLabel<{ TransportKind::COUNT }>,
     publications: PerLabel<{ TransportKind::COUNT }>,
+    nacks: Cell,
     compressed_messages: Cell,
     compressed_bytes_before: Cell,
     compressed_bytes_after: Cell,
@@ -65,6 +66,8 @@ struct WorkerCells {
     tape_bytes: Cell,
     outbox_bytes: Cell,
     subscriptions: Cell,
+    paused: PerLabel<{ TransportKind::COUNT }>,
+    unpaused: PerLabel<{ TransportKind::COUNT }>,
     // Faults are rare and their names many; the lock is this worker's own, but for the moment of a scrape.
     faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -152,6 +155,11 @@ impl WorkerMetrics {
         self.cells().publications.add(transport, count);
     }
 
+    /// So many messages were refused by those who got them (NACK).
+    pub fn nacks(&self, count: u64) {
+        self.cells().nacks.add(count);
+    }
+
     /// So many messages were compressed, each once for all who get it, from so many bytes to so many.
     pub fn compressed(&self, messages: u64, bytes_before: u64, bytes_after: u64) {
         self.cells().compressed_messages.add(messages);
@@ -188,6 +196,16 @@ impl WorkerMetrics {
     /// So many subscriptions have begun on this worker, or ended.
     pub fn subscriptions_changed(&self, by: i64) {
         self.cells().subscriptions.change(by);
+    }
+
+    /// A connection is not read from for now: its client does not take the answers to what it sends, or sends more than can be taken.
+    pub fn reading_paused(&self, transport: TransportKind) {
+        self.cells().paused.add(transport, 1);
+    }
+
+    /// A connection whose reading was paused is read from again, or has ended.
+    pub fn reading_resumed(&self, transport: TransportKind) {
+        self.cells().unpaused.add(transport, 1);
     }
 
     #[inline]
@@ -256,6 +274,11 @@ impl Cells {
         // What ended is read first, and 0 is the least, since both go on changing while they are read.
         let ended = self.sum(|worker| worker.ended.get(transport));
         self.sum(|worker| worker.opened.get(transport)).saturating_sub(ended)
+    }
+
+    fn reading_paused(&self, transport: TransportKind) -> u64 {
+        let resumed = self.sum(|worker| worker.unpaused.get(transport));
+        self.sum(|worker| worker.paused.get(transport)).saturating_sub(resumed)
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) enum Resource {
     Subscribe,
     /// Publications for any channels, a line each.
     Batch,
+    /// STOMP over a WebSocket, for any channels.
+    Stomp,
     /// The WebSocket echo.
     Echo,
     /// The numbers.
@@ -285,7 +287,7 @@ impl Worker {
             return Err((exchange, Problem::new(405, "method-not-allowed", detail).with("allow", allowed)));
         }
         // There a success opens the WebSocket, so that no other answer may look like one.
-        if request.tunnel && !matches!(resource, Resource::Channel(_) | Resource::Subscribe | Resource::Echo) {
+        if request.tunnel && !matches!(resource, Resource::Channel(_) | Resource::Subscribe | Resource::Stomp | Resource::Echo) {
             return Err((exchange, Problem::new(400, "no-websocket", "there is no WebSocket at this path; open one on /channels/{name}")));
         }
         let http = &self.shared.config.http;
@@ -304,6 +306,7 @@ impl Worker {
             (Resource::Channel(channel), _) => self.read_channels(key, &exchange, request, vec![channel], false),
             (Resource::Subscribe, _) => self.read_several(key, &exchange, request),
             (Resource::Batch, _) => self.publish_batch(key, &exchange, &body),
+            (Resource::Stomp, _) => self.upgrade_stomp(key, &exchange, request),
             (Resource::Echo, _) => self.upgrade_echo(key, &exchange, request),
             (Resource::Metrics, _) => {
                 let text = self.shared.metrics.render();
@@ -358,6 +361,7 @@ impl Resource {
             Self::Channel(_) => Route::Channel,
             Self::Subscribe => Route::Subscribe,
             Self::Batch => Route::Batch,
+            Self::Stomp => Route::Stomp,
             Self::Echo => Route::Echo,
             Self::Metrics => Route::Metrics,
             Self::Health => Route::Health,
@@ -392,6 +396,7 @@ fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
     match path {
         "/subscribe" => Ok(Resource::Subscribe),
         "/publish" => Ok(Resource::Batch),
+        "/stomp" => Ok(Resource::Stomp),
         "/metrics" => Ok(Resource::Metrics),
         "/health" => Ok(Resource::Health),
         "/" => Ok(Resource::Index),
@@ -401,7 +406,7 @@ fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
         _ => Err(Problem::new(
             404,
             "not-found",
-            "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /metrics and /health",
+            "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /stomp, /metrics and /health",
         )),
     }
 }

@@ -4,8 +4,9 @@ use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::SubscriberKey;
-use bongsu_core::native;
+use bongsu_core::native::{self, PingValue};
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::task::spawn_local;
 
 use crate::connection::{Connection, Followed, Phase};
 use crate::metrics::CloseReason;
@@ -18,6 +19,42 @@ pub(crate) struct Lines {
     pub(crate) followed: Vec<Followed>,
     /// How much of the unread bytes is known to hold no line end.
     searched: usize,
+    /// Kept for a client that asked to be asked.
+    heartbeat: Option<Box<Heartbeat>>,
+}
+
+/// Asking a client whether it is there. Only one that asked for it: a person with `nc` answers no pings, and is there all the same.
+struct Heartbeat {
+    every_ms: u64,
+    heard_ms: u64,
+    /// Whether a ping is out that nothing was heard since.
+    pinged: bool,
+    pings: u64,
+}
+
+/// A line, or why there is none.
+enum Taken {
+    Line(BytesMut),
+    Unfinished,
+    TooLong,
+}
+
+impl Lines {
+    /// Takes the next line without its end.
+    fn take(&mut self, input: &mut BytesMut, line_max: usize) -> Taken {
+        let end = memchr::memchr(b'\n', &input[self.searched..]).map(|end| self.searched + end);
+        if end.unwrap_or(input.len()) > line_max {
+            return Taken::TooLong;
+        }
+        let Some(end) = end else {
+            self.searched = input.len();
+            return Taken::Unfinished;
+        };
+        self.searched = 0;
+        let line = input.split_to(end);
+        input.advance(1);
+        Taken::Line(line)
+    }
 }
 
 impl Worker {
@@ -25,27 +62,13 @@ impl Worker {
     pub(crate) fn on_lines(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let line_max = self.shared.config.tcp.line_bytes_max.as_usize();
+        self.on_client_heard(key);
         let mut replies = BytesMut::new();
         while let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) {
-            let Some(end) = memchr::memchr(b'\n', &input[lines.searched..]).map(|end| lines.searched + end) else {
-                lines.searched = input.len();
-                if input.len() > line_max {
-                    self.refuse_line(key, line_max, &mut replies);
-                    input.clear();
-                }
-                break;
-            };
-            lines.searched = 0;
-            if end > line_max {
-                self.refuse_line(key, line_max, &mut replies);
-                input.clear();
-                break;
-            }
-            let line = input.split_to(end);
-            input.advance(1);
-            let line = line.trim_ascii();
-            if !line.is_empty() {
-                self.on_native(key, Encoding::new(Format::Json, Framing::Raw), line, &mut replies);
+            match lines.take(input, line_max) {
+                Taken::Line(line) => self.on_line(key, &line, &mut replies),
+                Taken::Unfinished => break,
+                Taken::TooLong => self.refuse_line(key, line_max, &mut replies),
             }
             if replies.len() > own_max {
                 self.reply(key, &mut replies);
@@ -56,34 +79,181 @@ impl Worker {
             }
         }
         self.reply(key, &mut replies);
+        if !matches!(self.hub.sink(key), Some(Connection { phase: Phase::Lines(_), .. })) {
+            input.clear();
+        }
         false
     }
 
-    /// The client sends no more, but still receives what it follows.
-    pub(crate) fn on_lines_end(&mut self, key: SubscriberKey) {
+    fn on_line(&mut self, key: SubscriberKey, line: &[u8], replies: &mut BytesMut) {
+        let line = line.trim_ascii();
         let Some(connection) = self.hub.sink(key) else { return };
-        // Its reader has ended, and nothing starts it again: a peer that is gone shows when something is written, or is probed.
-        connection.half_closed = true;
+        if std::mem::take(&mut connection.fresh) && is_http(line) {
+            return self.refuse_http(key, replies);
+        }
+        if !line.is_empty() {
+            self.on_native(key, LINE, line, replies);
+        }
+    }
+
+    /// What a client sent behind its last line end, and then ended its side. A person forgets the last line end, and what is whole
+    /// without it is meant: a command that was cut off is no JSON.
+    pub(crate) fn on_unended_line(&mut self, key: SubscriberKey, input: &mut BytesMut) {
+        if !matches!(self.hub.sink(key), Some(Connection { phase: Phase::Lines(_), .. })) {
+            return;
+        }
+        let line = input.split();
+        let mut replies = BytesMut::new();
+        self.on_line(key, &line, &mut replies);
+        self.reply(key, &mut replies);
+    }
+
+    /// The client sends no more, but still receives: its answers, and what it follows. With neither left, our side ends too.
+    pub(crate) fn on_lines_end(&mut self, key: SubscriberKey) {
+        let waits = self.hub.waiting_bytes(key) > 0;
+        let Some(connection) = self.hub.sink(key) else { return };
         let Phase::Lines(lines) = &connection.phase else { return };
-        if lines.followed.is_empty() {
+        if lines.followed.is_empty() && !waits {
+            connection.half_closed = true;
             let grace_ms = self.shared.config.websocket.close_timeout.as_millis();
             self.finish(key, Bytes::new(), CloseReason::Client, grace_ms);
+        } else if !std::mem::replace(&mut connection.half_closed, true) {
+            self.watch_for_break(key);
         }
+    }
+
+    /// Nobody reads from a connection whose client has finished sending, so that its break must be waited for by itself.
+    fn watch_for_break(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let (link, generation, me) = (connection.link.clone(), connection.generation, self.me.clone());
+        let watch = spawn_local(async move {
+            link.broken().await;
+            let Some(worker) = me.upgrade() else { return };
+            let mut worker = worker.borrow_mut();
+            if worker.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
+                worker.close(key, CloseReason::Vanished);
+                worker.settle();
+            }
+        });
+        // It takes the place of the task that read, which has ended.
+        connection.reader = Some(watch.abort_handle());
+    }
+
+    /// A client asks to be asked whether it is there.
+    pub(crate) fn agree_on_pings(
+        &mut self,
+        key: SubscriberKey,
+        encoding: Encoding,
+        ping: &PingValue,
+        every_ms: u64,
+        replies: &mut BytesMut,
+    ) {
+        let (now_ms, min_ms) = (self.now_ms(), self.shared.config.tcp.ping_every_min.as_millis());
+        let refusal = match self.hub.sink(key) {
+            Some(Connection { phase: Phase::Lines(_), .. }) if every_ms > 0 && every_ms < min_ms => {
+                Some(("ping-too-often", format!("every_ms is at least {min_ms} here, or 0 to be asked no more")))
+            }
+            Some(Connection { phase: Phase::Lines(lines), .. }) => {
+                let heartbeat = Heartbeat { every_ms, heard_ms: now_ms, pinged: false, pings: 0 };
+                lines.heartbeat = (every_ms > 0).then(|| Box::new(heartbeat));
+                None
+            }
+            _ => Some(("ping-not-here", "every_ms is for TCP: a WebSocket is pinged by its own frames, so leave it out".to_owned())),
+        };
+        if let Some((code, message)) = refusal {
+            self.metrics.fault(code);
+            return self.say(encoding, replies, |out| native::write_error(None, code, &message, out));
+        }
+        self.arm(key, if every_ms > 0 { now_ms + every_ms } else { u64::MAX });
+        self.say(encoding, replies, |out| native::write_agreed(ping, every_ms, out));
+    }
+
+    /// The client said something. If it was asked whether it is there, the wait for its answer gives way to the next silence.
+    fn on_client_heard(&mut self, key: SubscriberKey) {
+        let now_ms = self.now_ms();
+        let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) else { return };
+        let Some(heartbeat) = &mut lines.heartbeat else { return };
+        heartbeat.heard_ms = now_ms;
+        if std::mem::take(&mut heartbeat.pinged) {
+            let due_ms = now_ms + heartbeat.every_ms;
+            self.arm(key, due_ms);
+        }
+    }
+
+    /// Asks a silent client whether it is there, and lets one go that did not answer. Who is blocked is judged by its lag.
+    pub(crate) fn on_lines_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        let timeout_ms = self.shared.config.tcp.ping_timeout.as_millis();
+        let drained = self.hub.is_drained(key);
+        let Some(Connection { phase: Phase::Lines(lines), half_closed, .. }) = self.hub.sink(key) else { return };
+        let Some(heartbeat) = &mut lines.heartbeat else { return };
+        // Who has finished sending cannot answer, but a ping to one that is gone shows it all the same.
+        let (silent_ms, may_answer) = (now_ms.saturating_sub(heartbeat.heard_ms), !*half_closed);
+        if heartbeat.pinged && drained && may_answer {
+            return self.disconnect(key, &Disconnect::PingTimeout);
+        }
+        if (silent_ms < heartbeat.every_ms && may_answer) || !drained {
+            let due_ms = now_ms + heartbeat.every_ms.saturating_sub(silent_ms).max(1);
+            return self.arm(key, due_ms);
+        }
+        heartbeat.pinged = may_answer;
+        heartbeat.pings += 1;
+        let (pings, wait_ms) = (heartbeat.pings, if may_answer { timeout_ms } else { heartbeat.every_ms });
+        self.arm(key, now_ms + wait_ms);
+        let mut ping = BytesMut::new();
+        self.say(LINE, &mut ping, |out| native::write_ping(pings, out));
+        self.reply(key, &mut ping);
     }
 
     /// The last line that a connection gets.
     pub(crate) fn lines_farewell(&mut self, why: &Disconnect) -> Bytes {
         let reconnect_ms = self.reconnect_ms();
         let mut last = BytesMut::new();
-        self.hub.encoder().goodbye(Encoding::new(Format::Json, Framing::Raw), &why.goodbye(), reconnect_ms, &mut last);
+        self.hub.encoder().goodbye(LINE, &why.goodbye(), reconnect_ms, &mut last);
         last.freeze()
     }
 
     fn refuse_line(&mut self, key: SubscriberKey, max: usize, replies: &mut BytesMut) {
-        self.metrics.fault("line-too-long");
-        native::write_error(None, "line-too-long", &format!("a line of more than {max} bytes; send an object a line"), replies);
-        replies.extend_from_slice(b"\n");
+        let message = format!("a line of more than {max} bytes; send an object a line");
+        self.refuse_all(key, "line-too-long", &message, &Disconnect::TooLarge { max }, replies);
+    }
+
+    // A page on the web can have its visitor's browser post to any port. Its head would be lines that are not JSON, but the lines of
+    // its body would be commands: whoever begins with a request is not listened to.
+    fn refuse_http(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
+        let message = "a request of HTTP on the port for lines of JSON; the port for HTTP is another";
+        let why = Disconnect::ProtocolFault { code: 1002, reason: message.to_owned() };
+        self.refuse_all(key, "http-on-tcp", message, &why, replies);
+    }
+
+    /// Says what is wrong with a line, and ends the connection: nothing after it is acted on.
+    fn refuse_all(&mut self, key: SubscriberKey, code: &'static str, message: &str, why: &Disconnect, replies: &mut BytesMut) {
+        self.metrics.fault(code);
+        self.say(LINE, replies, |out| native::write_error(None, code, message, out));
         self.reply(key, replies);
-        self.disconnect(key, &Disconnect::TooLarge { max });
+        self.disconnect(key, why);
+    }
+}
+
+/// Whether a line begins a request of HTTP: it ends with the version.
+fn is_http(line: &[u8]) -> bool {
+    let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
+    version.len() < line.len() && version.starts_with(b"HTTP/")
+}
+
+/// How what is said is written.
+const LINE: Encoding = Encoding::new(Format::Json, Framing::Raw);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_told_from_a_person() {
+        for line in ["POST / HTTP/1.1", "GET /a%20b HTTP/1.0", "PRI * HTTP/2.0", " HTTP/1.1"] {
+            assert!(is_http(line.as_bytes()), "{line}");
+        }
+        for line in ["", "HTTP/1.1", "hello?", "GET /", r#"{"ping":"a HTTP/1.1"}"#, r#"{"publish":"a","data":"GET / HTTP/1.1"}"#] {
+            assert!(!is_http(line.as_bytes()), "{line}");
+        }
     }
 }

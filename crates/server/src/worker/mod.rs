@@ -21,6 +21,7 @@ use tokio::task::spawn_local;
 use tracing::debug;
 
 use crate::connection::{Connection, Phase, close_reason};
+use crate::config::Period;
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
 use crate::http::Problem;
@@ -45,7 +46,7 @@ pub(crate) struct Worker {
     pub(crate) leaving: Option<Leaving>,
     pub(crate) http2: Peers,
     index: usize,
-    me: Weak<RefCell<Worker>>,
+    pub(crate) me: Weak<RefCell<Worker>>,
     deadlines: Deadlines,
     due: Vec<Entry>,
     announced: Vec<Announcement>,
@@ -68,6 +69,8 @@ pub(crate) enum Door {
     Http,
     /// Lines of the native protocol.
     Tcp,
+    /// STOMP.
+    Stomp,
 }
 
 impl Door {
@@ -76,6 +79,16 @@ impl Door {
         match self {
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Stomp => "stomp",
+        }
+    }
+
+    /// What a connection that comes in here is, to begin with.
+    const fn kind(self) -> TransportKind {
+        match self {
+            Self::Http => TransportKind::Http,
+            Self::Tcp => TransportKind::Tcp,
+            Self::Stomp => TransportKind::Stomp,
         }
     }
 
@@ -88,6 +101,9 @@ impl Door {
                 .into_bytes(false, false),
             Self::Tcp => Bytes::from_static(
                 b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
+            ),
+            Self::Stomp => Bytes::from_static(
+                b"ERROR\nmessage:the server is at its limits; come back later\ncode:overloaded\nreconnect-ms:5000\n\n\0",
             ),
         }
     }
@@ -177,18 +193,24 @@ impl Worker {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
         let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
-        let (link, kind) = (Link::Plain(Rc::new(stream)), if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http });
-        if door == Door::Tcp {
-            let period = config.tcp.keepalive.get();
+        let link = Link::Plain(Rc::new(stream));
+        // A request that is late is waited for; in the other protocols silence may be long.
+        let keepalive = match door {
+            Door::Http => None,
+            Door::Tcp => Some(config.tcp.keepalive),
+            Door::Stomp => Some(config.stomp.keepalive),
+        };
+        if let Some(period) = keepalive.map(Period::get) {
             let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
             if let Link::Plain(stream) = &link {
                 _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
             }
         }
-        let (key, _) = self.add(link, kind);
+        let (key, _) = self.add(link, door.kind());
         match door {
             Door::Http => self.arm(key, due_ms),
             Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+            Door::Stomp => self.open_stomp(key),
         }
         self.read_on(key);
     }
@@ -249,6 +271,7 @@ impl Worker {
                     false => self.close(key, reason),
                 }
             }
+            Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
             _ if connection.reader.is_none() => self.resume(key),
             _ => (),
         }
@@ -346,6 +369,9 @@ impl Worker {
         connection.link.cut();
         if let Link::Datagrams(peer) = &connection.link {
             self.forget_client(&peer.client, key);
+        }
+        if let Some(kind) = connection.paused {
+            self.metrics.reading_resumed(kind);
         }
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);

@@ -10,6 +10,7 @@ use super::{Worker, WorkerRef};
 use crate::connection::Phase;
 use crate::link::{Link, Read};
 use crate::metrics::CloseReason;
+use crate::transport::stomp::StompPhase;
 
 /// What a reader does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,9 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         if connection.reader.is_some() || connection.half_closed {
             return;
+        }
+        if let Some(kind) = connection.paused.take() {
+            self.metrics.reading_resumed(kind);
         }
         let (link, generation) = (connection.link.clone(), connection.generation);
         let Some(worker) = self.me.upgrade() else { return };
@@ -55,7 +59,10 @@ impl Worker {
                 Read::Some => self.on_input(key, &mut input),
                 Read::Nothing => (),
                 Read::End => self.on_stream_end(key, &mut input),
-                Read::Closed => self.on_end(key),
+                Read::Closed => {
+                    self.on_unended_line(key, &mut input);
+                    self.on_end(key);
+                }
                 Read::Broken => self.close(key, CloseReason::Vanished),
             }
             if let Some(first) = self.hand_over(key, generation, &mut input) {
@@ -76,13 +83,20 @@ impl Worker {
                 Read::Closed | Read::Broken => return Reading::Off,
             }
             if self.is_stalled(key) {
-                if let Some(connection) = self.hub.sink(key) {
-                    connection.reader = None;
-                }
+                self.pause_reading(key);
                 return Reading::Off;
             }
         }
         Reading::Yield
+    }
+
+    /// Ends the reading until there is room again, and says so in the metrics.
+    fn pause_reading(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        connection.reader = None;
+        if connection.paused.replace(connection.kind).is_none() {
+            self.metrics.reading_paused(connection.kind);
+        }
     }
 
     /// Gives up a connection whose first bytes are of another protocol, and returns them. It ends when its new owner says so.
@@ -114,7 +128,7 @@ impl Worker {
         match &connection.phase {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
-            Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
+            Phase::WebSocket(_) | Phase::Lines(_) | Phase::Stomp(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover | Phase::Datagrams(_) => false,
         }
     }
@@ -130,6 +144,7 @@ impl Worker {
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
                 Phase::Lines(_) => self.on_lines(key, input),
+                Phase::Stomp(_) => self.on_stomp(key, input),
                 Phase::Waiting(_) | Phase::Handover | Phase::Datagrams(_) => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
@@ -153,6 +168,7 @@ impl Worker {
         }
         let reason = match &connection.phase {
             Phase::Lines(_) => return self.on_lines_end(key),
+            Phase::Stomp(_) => return self.on_stomp_end(key),
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
@@ -166,7 +182,8 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         let mut input = std::mem::take(&mut connection.unread);
         let generation = connection.generation;
-        if !input.is_empty() {
+        let pending = connection.phase.stomp().is_some_and(StompPhase::has_pending);
+        if !input.is_empty() || pending {
             self.on_input(key, &mut input);
             self.keep_unread(key, generation, &mut input);
         }

@@ -55,9 +55,9 @@ impl Worker {
             Phase::Waiting(_) => self.on_wait_over(key),
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
-            // The system probes whether the peer is there.
-            Phase::Lines(_) => (),
+            Phase::Lines(_) => self.on_lines_due(key, now_ms),
             Phase::Datagrams(_) => self.on_lease_due(key, now_ms),
+            Phase::Stomp(_) => self.on_stomp_due(key, now_ms),
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;

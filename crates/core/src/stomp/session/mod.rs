@@ -89,7 +89,10 @@ pub enum Action {
     /// Send these bytes.
     Reply(Bytes),
     /// Send what is left, then end the connection: half-close, and linger until the client ends its side or a short time passed.
-    Close,
+    Close {
+        /// The name of the fault that ended it, if one did.
+        fault: Option<&'static str>,
+    },
 }
 
 /// What a SEND publishes.
@@ -170,6 +173,11 @@ impl StompSession {
     /// How many messages the client has refused so far.
     pub fn nacked(&self) -> u64 {
         self.nacked
+    }
+
+    /// Whether a frame has begun of which there is more to come.
+    pub fn is_within_frame(&self) -> bool {
+        self.decoder.is_within_frame()
     }
 
     /// The version, once agreed.
@@ -311,7 +319,7 @@ impl StompSession {
     fn handle_disconnect(&mut self, frame: &Frame) -> Result<(), StompFault> {
         // STOMP 1.2, "BEGIN": open transactions are implicitly aborted.
         self.done(frame)?;
-        self.end();
+        self.end(None);
         Ok(())
     }
 

@@ -140,15 +140,29 @@ impl Assembly {
         went_on
     }
 
-    /// What is to be asked for again. Nothing where only the newest matters.
-    pub fn hole(&self) -> Option<Hole> {
-        let after = self.cursor.clone().filter(|_| self.complete)?;
-        let (epoch, reached) = split(&after);
-        if let Some(first) = self.held.keys().next() {
-            return Some(Hole { through: Some(at(epoch, first - 1)), after });
+    /// Whether anything is to be asked for again. Nothing is where only the newest matters.
+    pub fn is_missing(&self) -> bool {
+        let Some(cursor) = self.cursor.as_ref().filter(|_| self.complete) else { return false };
+        let (epoch, reached) = split(cursor);
+        !self.held.is_empty() || self.head.as_ref().map(split).is_some_and(|head| head.0 != epoch || head.1 > reached)
+    }
+
+    /// What is to be asked for again: the first so many holes.
+    pub fn holes(&self, max: usize) -> Vec<Hole> {
+        let Some(cursor) = self.cursor.clone().filter(|_| self.is_missing()) else { return Vec::new() };
+        let (epoch, mut reached) = split(&cursor);
+        let mut holes = Vec::new();
+        for &offset in self.held.keys() {
+            if offset > reached + 1 {
+                holes.push(Hole { after: at(epoch, reached), through: Some(at(epoch, offset - 1)) });
+            }
+            reached = offset;
         }
-        let head = self.head.as_ref().map(split)?;
-        (head.0 != epoch || head.1 > reached).then_some(Hole { after, through: None })
+        if self.head.as_ref().map(split).is_some_and(|head| head.0 != epoch || head.1 > reached) {
+            holes.push(Hole { after: at(epoch, reached), through: None });
+        }
+        holes.truncate(max);
+        holes
     }
 
     fn hand_on(&mut self, held: Held, before: Cursor, ready: &mut VecDeque<Event>) {
@@ -238,13 +252,16 @@ mod tests {
     fn a_loss_that_nothing_follows_shows_by_the_head() {
         let mut assembly = assembly(true);
         take(&mut assembly, &[BEGIN.to_owned(), line(1)]);
-        assert_eq!(assembly.hole(), None);
-        take(&mut assembly, &[r#"{"channel":"a","head":"e-3"}"#.to_owned()]);
-        assert_eq!(assembly.hole(), Some(Hole { after: at("e", 1), through: None }));
-        assert_eq!(take(&mut assembly, &[line(3)]), [""; 0]);
-        assert_eq!(assembly.hole(), Some(Hole { after: at("e", 1), through: Some(at("e", 2)) }));
-        assert_eq!(take(&mut assembly, &[line(2)]), ["e-2", "e-3"]);
-        assert_eq!(assembly.hole(), None);
+        assert_eq!(assembly.holes(9), []);
+        take(&mut assembly, &[r#"{"channel":"a","head":"e-6"}"#.to_owned()]);
+        assert_eq!(assembly.holes(9), [Hole { after: at("e", 1), through: None }]);
+        assert_eq!(take(&mut assembly, &[line(3), line(5)]), [""; 0]);
+        let holes = [(1, Some(2)), (3, Some(4)), (5, None)];
+        let holes = holes.map(|(after, through)| Hole { after: at("e", after), through: through.map(|through| at("e", through)) });
+        assert_eq!(assembly.holes(9), holes);
+        assert_eq!(assembly.holes(2), holes[..2]);
+        assert_eq!(take(&mut assembly, &[line(2), line(6), line(4)]), ["e-2", "e-3", "e-4", "e-5", "e-6"]);
+        assert!(!assembly.is_missing());
     }
 
     #[test]
@@ -266,7 +283,7 @@ mod tests {
         let after = r#"{"channel":"a","position":"f-8","data":"x"}"#.to_owned();
         let mut assembly = assembly(true);
         take(&mut assembly, &[BEGIN.to_owned(), after.clone()]);
-        assert_eq!(assembly.hole(), Some(Hole { after: at("e", 0), through: None }), "another epoch: the server is asked");
+        assert_eq!(assembly.holes(9), [Hole { after: at("e", 0), through: None }], "another epoch: the server is asked");
         assert_eq!(take(&mut assembly, &[gap.clone(), gap, after]), ["epoch e-0..f-7", "f-8"]);
     }
 
@@ -292,9 +309,13 @@ mod tests {
                 }
                 arrived.push(format!(r#"{{"channel":"a","head":"e-{count}"}}"#));
                 told.extend(take(&mut assembly, &arrived));
-                let Some(Hole { after, through }) = assembly.hole() else { break };
-                let through = through.map_or(count, |through| split(&through).1 as u64);
-                wire = (split(&after).1 as u64 + 1..=through).map(line).collect();
+                for Hole { after, through } in assembly.holes(3) {
+                    let through = through.map_or(count, |through| split(&through).1 as u64);
+                    wire.extend((split(&after).1 as u64 + 1..=through).map(line));
+                }
+                if wire.is_empty() {
+                    break;
+                }
             }
             prop_assert_eq!(told, (1..=count).map(|offset| format!("e-{offset}")).collect::<Vec<_>>());
         }

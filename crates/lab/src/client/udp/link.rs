@@ -29,7 +29,7 @@ pub(crate) struct UdpLink {
 impl UdpLink {
     /// Says hello until it has a cookie.
     pub(crate) async fn open(target: &Target, answer_max: Duration) -> Result<Self, ClientFault> {
-        let (host, port) = target.udp_host_and_port();
+        let (host, port) = target.host_and_port();
         let fault = |why: io::Error| ClientFault::Connect { address: format!("{host}:{port}"), why };
         let address = tokio::net::lookup_host((host, port)).await.map_err(fault)?.next();
         let address = address.ok_or_else(|| fault(io::ErrorKind::NotFound.into()))?;

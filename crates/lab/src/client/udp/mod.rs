@@ -170,16 +170,19 @@ impl Following {
         pause
     }
 
-    fn repair(&mut self, now: Instant) -> Option<String> {
-        let Hole { after, through } = self.assembly.hole()?;
-        self.assembly.repairs += 1;
+    fn repair(&mut self, now: Instant) -> Vec<String> {
+        let holes = self.assembly.holes(HOLES_MAX);
+        self.assembly.repairs += holes.len() as u64;
         self.repair_at = Some(now + self.repair_retry);
         self.repair_retry = (self.repair_retry * 2).min(RETRY_MAX);
-        let mut line = json!({ "repair": self.assembly.channel().as_str(), "after": after.as_str(), "id": 2 });
-        if let Some(through) = through {
-            line["through"] = through.as_str().into();
-        }
-        Some(line.to_string())
+        let line = |Hole { after, through }: &Hole| {
+            let mut line = json!({ "repair": self.assembly.channel().as_str(), "after": after.as_str(), "id": 2 });
+            if let Some(through) = through {
+                line["through"] = through.as_str().into();
+            }
+            line.to_string()
+        };
+        holes.iter().map(line).collect()
     }
 
     fn take(&mut self, told: &Told<'_>, line: &[u8], ready: &mut VecDeque<Event>) -> Result<(), ClientFault> {
@@ -198,7 +201,7 @@ impl Following {
     /// Hands on what follows, and has the hole asked for, if there is one: at first after the time that what is overtaken may take.
     fn settle(&mut self, now: Instant, ready: &mut VecDeque<Event>) {
         let went_on = self.assembly.settle(ready);
-        if self.assembly.hole().is_none() {
+        if !self.assembly.is_missing() {
             (self.repair_at, self.repair_retry) = (None, RETRY);
         } else if went_on || self.repair_at.is_none() {
             (self.repair_at, self.repair_retry) = (Some(now + OVERTAKEN), RETRY);
@@ -208,6 +211,8 @@ impl Following {
 
 /// How long a datagram may be overtaken by others before it counts as lost.
 const OVERTAKEN: Duration = Duration::from_millis(10);
+/// How many holes are asked for at once.
+const HOLES_MAX: usize = 16;
 /// How long an answer may take at first, and in the end.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);

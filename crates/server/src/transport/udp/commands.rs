@@ -82,6 +82,12 @@ impl Worker {
                 }
                 None => self.refuse_not_subscribed(&channel, id.as_ref(), replies),
             },
+            Command::Heartbeat { .. } => {
+                self.metrics.fault("unknown-field");
+                let message = "over UDP the server asks nobody whether it is there: a lease that is renewed shows it; leave every_ms out";
+                self.refuse_command(None, "unknown-field", message, replies);
+            }
+            Command::Pong => (),
             Command::Ping(value) => {
                 native::write_pong(&value, replies);
                 replies.extend_from_slice(b"\n");
