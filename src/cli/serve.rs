@@ -245,11 +245,6 @@ const HANGUP: &str = "SIGHUP";
 /// Signals within so long count as one.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
-/// For a listener that is still to come, so that a script written for later versions runs with this one.
-fn only_off(text: &str) -> Result<String, String> {
-    if text == "off" { Ok(text.to_owned()) } else { Err("this version does not have this listener yet; say off".to_owned()) }
-}
-
 fn parse_set(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in history.publications_max=100")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))

@@ -91,6 +91,7 @@ listen = { http = "127.0.0.1:0", tcp = "off" }
 delivery.tape_bytes_max = "16 KiB"
 delivery.send_buffer_bytes = "16 KiB"
 shutdown.timeout = "2s"
+udp.datagram_bytes_max = "16 KiB"
 websocket.close_timeout = "500ms"
 
 [[channels]]

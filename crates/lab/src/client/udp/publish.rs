@@ -10,10 +10,10 @@ use super::link::UdpLink;
 use super::told::Told;
 use super::{RETRY, RETRY_MAX};
 use crate::client::fault::ClientFault;
+use crate::client::native;
 use crate::client::publisher::{Outgoing, Results};
 use crate::client::record::{self, Record};
 use crate::client::target::Target;
-use crate::client::native;
 
 /// A publisher's socket. What it publishes keeps its order, since one datagram is on its way at a time.
 #[derive(Debug)]

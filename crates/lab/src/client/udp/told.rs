@@ -21,7 +21,6 @@ pub struct Told<'a> {
     pub(super) head: Option<Cursor>,
     pub(super) ended: Option<Cursor>,
     pub(super) lease_ms: Option<u64>,
-    pub(super) cookie_ms: Option<u64>,
     pub(super) datagram_bytes_max: Option<usize>,
     pub(super) position: Option<Cursor>,
     /// How long a publication is that did not fit.
@@ -46,7 +45,6 @@ struct Form<'a> {
     repaired: Option<String>,
     ended: Option<String>,
     lease_ms: Option<u64>,
-    cookie_ms: Option<u64>,
     datagram_bytes_max: Option<usize>,
     position: Option<String>,
     length: Option<u64>,
@@ -75,7 +73,6 @@ impl<'a> Told<'a> {
             head: cursor(form.head.or(form.repaired))?,
             ended: cursor(form.ended)?,
             lease_ms: form.lease_ms,
-            cookie_ms: form.cookie_ms,
             datagram_bytes_max: form.datagram_bytes_max,
             position: cursor(form.position)?,
             length: form.length,
