@@ -1,8 +1,10 @@
 """Publishers that run beside the test, each in a thread of its own: two over HTTP, one native, one of plain frames."""
 
 import json
+import socket
 import threading
 
+import stomp
 from websockets.exceptions import ConnectionClosed
 
 from harness import PATIENCE
@@ -49,12 +51,41 @@ def plain(server, channel, payloads):
     connection.close()
 
 
-class Publishers:
-    """Four publishers of so many each, over three transports. Leaving the block waits for them and raises what they raised."""
+def tcp(server, channel, payloads):
+    host, port = server.tcp.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection, connection.makefile("rb") as lines:
+        for begin in range(0, len(payloads), NATIVE_WINDOW):
+            window = payloads[begin:begin + NATIVE_WINDOW]
+            said = [json.dumps({"publish": channel, "data": payload, "id": begin + n}) + "\n" for n, payload in enumerate(window)]
+            connection.sendall("".join(said).encode())
+            for n in range(len(window)):
+                answer = json.loads(lines.readline())
+                assert "position" in answer and answer["id"] == begin + n, answer
 
-    def __init__(self, server, channel, each):
+
+def stomp_py(server, channel, payloads):
+    """Each SEND is on its way without an answer; the receipt of the last says that all before it are in."""
+    host, port = server.stomp.rsplit(":", 1)
+    connection = stomp.StompConnection12([(host, int(port))], heartbeats=(0, 0))
+    done, told = threading.Event(), []
+    listener = stomp.ConnectionListener()
+    listener.on_receipt = lambda frame: done.set()
+    listener.on_error = lambda frame: (told.append(frame.headers), done.set())
+    connection.set_listener("", listener)
+    connection.connect(wait=True)
+    for payload in payloads[:-1]:
+        connection.send(f"/topic/{channel}", payload)
+    connection.send(f"/topic/{channel}", payloads[-1], headers={"receipt": "all"})
+    assert done.wait(PATIENCE * 2) and not told, told
+    connection.disconnect()
+
+
+class Publishers:
+    """Four publishers of so many each, over three transports unless others are named. Leaving the block waits for them and raises what they raised."""
+
+    def __init__(self, server, channel, each, kinds=None):
         self.faults = []
-        kinds = {"http-1": http, "http-2": http, "native": native, "plain": plain}
+        kinds = kinds or {"http-1": http, "http-2": http, "native": native, "plain": plain}
         self.payloads = {name: [f"{name} {n}" for n in range(each)] for name in kinds}
         self.threads = [
             threading.Thread(target=self.run, args=(kind, server, channel, self.payloads[name]), name=name) for name, kind in kinds.items()]

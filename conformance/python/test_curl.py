@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -22,10 +23,11 @@ def curl(server, *arguments):
     return ["curl", "--silent", "--show-error", "--no-buffer", *way, "--max-time", "90", *arguments]
 
 
-def curl_polls(server, channel, cursor, wait):
+def curl_polls(server, channel, cursor, wait, count=ALL, pause=0):
     """Asks with the cursor of the last answer until all are there."""
     received = []
-    while len(received) < ALL:
+    while len(received) < count:
+        time.sleep(pause)
         query = {"after": cursor, **({"wait": wait} if wait else {})}
         done = subprocess.run(
             curl(server, "--fail", "--write-out", "%{stderr}%header{bongsu-cursor}", server.http(channel_path(channel, **query))),
@@ -37,7 +39,7 @@ def curl_polls(server, channel, cursor, wait):
     return received
 
 
-def curl_stream(server, channel, cursor, accept):
+def curl_stream(server, channel, cursor, accept, count=ALL):
     """Reads one answer that does not end."""
     process = subprocess.Popen(
         curl(server, "--include", "--header", f"Accept: {accept}", server.http(channel_path(channel, after=cursor))), stdout=subprocess.PIPE)
@@ -52,7 +54,7 @@ def curl_stream(server, channel, cursor, accept):
         else:
             records = (sse_records if accept == "text/event-stream" else ndjson_records)(process.stdout)
         received = []
-        while len(received) < ALL:
+        while len(received) < count:
             record = next(records)
             assert record.kind in ("publication", "cursor"), record
             received += [record] if record.kind == "publication" else []

@@ -63,6 +63,10 @@ shared! {
         sse: Carrier::Client(Transport::Sse),
         native_websocket: Carrier::Client(Transport::WebSocket),
         plain_websocket: Carrier::Plain,
+        tcp: Carrier::Client(Transport::Tcp),
+        udp: Carrier::Client(Transport::Udp),
+        stomp: Carrier::Client(Transport::Stomp),
+        stomp_websocket: Carrier::Client(Transport::StompWebSocket),
     }
 }
 

@@ -162,6 +162,14 @@ impl Reader {
         }
     }
 
+    /// What is told in place of a publication that does not fit into a datagram.
+    pub async fn too_large(&mut self) -> Option<GapSeen> {
+        match self {
+            Self::Client(subscriber) => Some(gap_event(subscriber).await),
+            Self::Plain(_) => None,
+        }
+    }
+
     /// Reads to the end, which is due.
     pub async fn end(mut self) -> End {
         match &mut self {

@@ -1,5 +1,7 @@
 //! Where a case plays: a server on a free port, and publishers whose every word is remembered.
 
+use std::net::SocketAddr;
+
 use bongsu_core::{ChannelName, ContentType, Cursor, Draft, Start};
 use bongsu_lab::client::{Client, Outgoing, Publisher};
 use bongsu_server::config::{Config, SourceFile, Sources};
@@ -29,8 +31,11 @@ impl Stage {
         let file = SourceFile { name: "the stage".to_owned(), text: CONFIG.to_owned() };
         let config = Config::load(&Sources { file: Some(file), ..Sources::default() }).expect("a sound configuration");
         let server = Server::start(config).expect("a free port");
-        let address = server.addresses().http.expect("it listens");
-        let client = Client::new(&format!("http://{address}")).expect("an address");
+        let listening = server.addresses();
+        let at = |scheme: &str, address: Option<SocketAddr>| format!("{scheme}://{}", address.expect("it listens"));
+        let client = Client::new(&at("http", listening.http)).and_then(|client| client.also_at(&at("tcp", listening.tcp)));
+        let client = client.and_then(|client| client.also_at(&at("udp", listening.udp)));
+        let client = client.and_then(|client| client.also_at(&at("stomp", listening.stomp))).expect("addresses");
         Self { carrier, client, server }
     }
 
@@ -87,10 +92,11 @@ pub fn offset(cursor: &Cursor) -> u64 {
 /// Little room on the tape and in the kernel, so that whoever pauses has to catch up from history; and short histories to fall out of.
 const CONFIG: &str = r#"
 workers = 2
-listen = { http = "127.0.0.1:0", tcp = "off" }
+listen = { http = "127.0.0.1:0", tcp = "127.0.0.1:0", udp = "127.0.0.1:0", stomp = "127.0.0.1:0" }
 delivery.tape_bytes_max = "16 KiB"
 delivery.send_buffer_bytes = "16 KiB"
 shutdown.timeout = "2s"
+udp.datagram_bytes_max = "16 KiB"
 udp.datagram_bytes_max = "16 KiB"
 websocket.close_timeout = "500ms"
 

@@ -74,8 +74,7 @@ impl Encoding {
     }
 }
 
-const FORMATS: [Format; 6] =
-    [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart, Format::Stomp(FormKey::ANY)];
+const FORMATS: [Format; 6] = [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart, Format::Stomp(FormKey::ANY)];
 const FRAMINGS: [Framing; 4] = [Framing::Raw, Framing::Chunked, Framing::WebSocket, Framing::Datagram];
 /// The windows, and none.
 const WINDOWS: usize = Window::COUNT + 1;

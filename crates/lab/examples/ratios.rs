@@ -111,7 +111,7 @@ struct Shape {
 /// A name, and what differs from a thousand WebSocket subscribers of one channel with one publication in flight.
 type Scenario = (&'static str, fn(&mut Shape));
 
-const SCENARIOS: [Scenario; 23] = [
+const SCENARIOS: [Scenario; 29] = [
     ("ws-1", |_| ()),
     ("ws-64", |shape| shape.in_flight = 64),
     ("ws-20/s", |shape| shape.rate = Some(20.0)),
@@ -138,6 +138,12 @@ const SCENARIOS: [Scenario; 23] = [
     ("deflate-1024", |shape| json(shape, 1024, 50.0)),
     ("deflate-16384", |shape| json(shape, 16_384, 20.0)),
     ("idle-ws-10000", |shape| (shape.subscribers, shape.seconds) = (10_000, 0.0)),
+    ("tcp-1", |shape| shape.transport = "tcp".into()),
+    ("tcp-64", |shape| (shape.transport, shape.in_flight) = ("tcp".into(), 64)),
+    ("stomp-1", |shape| shape.transport = "stomp".into()),
+    ("stomp-64", |shape| (shape.transport, shape.in_flight) = ("stomp".into(), 64)),
+    ("stomp+ws-64", |shape| (shape.transport, shape.in_flight) = ("stomp+ws".into(), 64)),
+    ("idle-tcp", |shape| (shape.transport, shape.subscribers, shape.seconds) = ("tcp".into(), 10_000, 0.0)),
     ("idle-sse-10000", |shape| (shape.transport, shape.subscribers, shape.seconds) = ("sse".into(), 10_000, 0.0)),
 ];
 
@@ -200,7 +206,7 @@ fn plan(shape: &Shape, address: SocketAddr, pid: Option<u32>) -> Result<Plan, Bo
 /// A server that was started here and is ended here.
 struct Server {
     child: Child,
-    address: SocketAddr,
+    addresses: BTreeMap<String, SocketAddr>,
     _folder: tempfile::TempDir,
 }
 
@@ -218,8 +224,8 @@ impl Server {
         let mut words = command.split_whitespace();
         let program = words.next().ok_or("a server without a command")?;
         let mut child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        match address(&ports) {
-            Ok(address) => Ok(Self { child, address, _folder: folder }),
+        match addresses(&ports) {
+            Ok(addresses) => Ok(Self { child, addresses, _folder: folder }),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -237,12 +243,11 @@ impl Drop for Server {
     }
 }
 
-fn address(ports: &Path) -> Result<SocketAddr, Box<dyn Error>> {
+fn addresses(ports: &Path) -> Result<BTreeMap<String, SocketAddr>, Box<dyn Error>> {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
         if let Ok(text) = std::fs::read_to_string(ports) {
-            let ports: BTreeMap<String, String> = serde_json::from_str(&text)?;
-            return Ok(ports.get("http").ok_or("no http in the ports file")?.parse()?);
+            return Ok(serde_json::from_str(&text)?);
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -267,7 +272,9 @@ fn compare(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
                 if servers[place].0.ends_with("+silent") {
                     (shape.slow, shape.slow_pause) = (1, 3600.0);
                 }
-                match load::run(&plan(&shape, server.address, Some(server.child.id()))?) {
+                let listener = Transport::named(&shape.transport).map_or("http", |transport| transport.way().listener);
+                let address = *server.addresses.get(listener).ok_or_else(|| format!("the server has no address for {listener}"))?;
+                match load::run(&plan(&shape, address, Some(server.child.id()))?) {
                     Ok(report) => reports[place].push(report),
                     Err(fault) => eprintln!("{name}: {}: {fault}", servers[place].0),
                 }

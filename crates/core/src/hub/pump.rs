@@ -80,8 +80,12 @@ impl<S: Sink> Hub<S> {
         }
         let (through, channel) = (tape.through, tape.channel as usize);
         let of = &self.channels[channel];
-        let page =
-            history.page(&of.name, subscription.sent, through, PageLimits { publications_max: CHUNK_FRAMES.min(window), bytes_max: CHUNK_BYTES });
+        let page = history.page(
+            &of.name,
+            subscription.sent,
+            through,
+            PageLimits { publications_max: CHUNK_FRAMES.min(window), bytes_max: CHUNK_BYTES },
+        );
         let reached = Position::new(of.head.epoch, subscription.sent);
         if page.floor.offset > subscription.sent {
             let resumed = Position::new(of.head.epoch, page.floor.offset.min(through));

@@ -463,7 +463,10 @@ fn a_goodbye_is_an_error_that_says_when_to_come_back() {
     let mut session = StompSession::new(limits(), &Version::ALL, OFFER);
     session.goodbye(&Disconnect::Slow { cursor: Some(at(7)) }, 250);
     let Some(Action::Reply(error)) = session.poll(&mut BytesMut::new()) else { panic!("no reply") };
-    assert_eq!(String::from_utf8_lossy(&error), "ERROR\nmessage:messages are taken too slowly; come back from your cursor\ncode:slow\ncursor:00000000001-7\nreconnect-ms:250\n\n\0");
+    assert_eq!(
+        String::from_utf8_lossy(&error),
+        "ERROR\nmessage:messages are taken too slowly; come back from your cursor\ncode:slow\ncursor:00000000001-7\nreconnect-ms:250\n\n\0"
+    );
     assert_eq!(session.poll(&mut BytesMut::new()), Some(Action::Close { fault: None }));
 }
 

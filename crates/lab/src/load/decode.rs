@@ -25,6 +25,7 @@ enum Phase {
     Chunk(usize),
     ChunkEnd,
     Identity,
+    RawFrames,
     /// So many bytes of a poll's answer are to come.
     Page(usize),
     End,
@@ -62,7 +63,12 @@ impl Decoder {
     /// For what begins with a response's head; of each, the headers of these names are kept.
     pub(super) fn new(framing: Framing, kept: &[String]) -> Self {
         let kept = kept.iter().map(|name| (name.clone(), String::new())).collect();
-        Self { framing, phase: Phase::Head, held: Vec::new(), line: Vec::new(), kept }
+        let phase = match framing {
+            Framing::RawLines => Phase::Identity,
+            Framing::RawFrames => Phase::RawFrames,
+            _ => Phase::Head,
+        };
+        Self { framing, phase, held: Vec::new(), line: Vec::new(), kept }
     }
 
     /// Takes what was read and calls for each record that is whole now.
@@ -90,7 +96,7 @@ impl Decoder {
                 Phase::ChunkSize => self.chunk_size(rest, record)?,
                 Phase::Chunk(left) => {
                     let len = left.min(rest.len());
-                    self.lines(&rest[..len], record);
+                    self.cut(&rest[..len], b'\n', record);
                     self.phase = if len == left { Phase::ChunkEnd } else { Phase::Chunk(left - len) };
                     (len > 0).then_some(len)
                 }
@@ -99,7 +105,11 @@ impl Decoder {
                     2
                 }),
                 Phase::Identity => {
-                    self.lines(rest, record);
+                    self.cut(rest, b'\n', record);
+                    (!rest.is_empty()).then_some(rest.len())
+                }
+                Phase::RawFrames => {
+                    self.cut(rest, 0, record);
                     (!rest.is_empty()).then_some(rest.len())
                 }
                 Phase::Page(left) => self.page(rest, left, record),
@@ -118,7 +128,7 @@ impl Decoder {
         let wanted: &[u16] = match self.framing {
             Framing::Frames => &[101],
             Framing::Pages => &[200, 201, 202, 204, 304],
-            Framing::Lines | Framing::Events => &[200],
+            _ => &[200],
         };
         if !wanted.contains(&code) {
             return Err(PeerFault::Refused(format!("{code} {}", response.reason.unwrap_or_default())));
@@ -167,8 +177,8 @@ impl Decoder {
         Ok(Some(end + 1))
     }
 
-    fn lines(&mut self, mut bytes: &[u8], record: &mut impl FnMut(Record<'_>)) {
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
+    fn cut(&mut self, mut bytes: &[u8], end: u8, record: &mut impl FnMut(Record<'_>)) {
+        while let Some(end) = memchr::memchr(end, bytes) {
             if self.line.is_empty() {
                 self.whole(&bytes[..end], record);
             } else {
@@ -260,6 +270,12 @@ mod tests {
     fn each_answer_to_a_poll_is_a_page() {
         let answers = "HTTP/1.1 200 OK\r\nBongsu-Cursor: e-2\r\nContent-Length: 4\r\n\r\na\nb\nHTTP/1.1 204 No Content\r\n\r\n";
         check(Framing::Pages, answers.as_bytes(), &["a", "b", "answered e-2 false", "answered e-2 false"]);
+    }
+
+    #[test]
+    fn raw_connections_begin_with_their_first_record() {
+        check(Framing::RawLines, b"{\"a\":1}\n{\"b\":2}\n", &["{\"a\":1}", "{\"b\":2}"]);
+        check(Framing::RawFrames, b"CONNECTED\n\n\0\nMESSAGE\n\nhi\0", &["CONNECTED\n\n", "\nMESSAGE\n\nhi"]);
     }
 
     #[test]

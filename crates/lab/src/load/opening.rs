@@ -31,6 +31,10 @@ impl Opening {
         let host = target.address.to_string();
         let path = wire::fill(&target.subscribe_path, channels);
         let way = target.transport.way();
+        if way.framing.is_raw() {
+            let awaited = answers(&target.subscribe_opening, target.subscribe_ready.as_deref(), channels.len());
+            return Self { request: lay_raw(&target.subscribe_opening, channels), then: Vec::new(), awaited };
+        }
         let frames = way.framing == Framing::Frames;
         let request = if frames {
             upgrade(&host, &path, target.subscribe_subprotocol.as_deref(), target.subscribe_extensions.as_deref())
@@ -40,6 +44,12 @@ impl Opening {
         let then = lay_opening(&target.subscribe_opening, channels);
         let answers = answers(&target.subscribe_opening, target.subscribe_ready.as_deref(), channels.len());
         Self { request, then, awaited: 1 + if frames { answers } else { 0 } }
+    }
+
+    /// Of the connection that publishes to all channels without HTTP before it.
+    pub(super) fn of_raw_publisher(target: &Target) -> Self {
+        let awaited = answers(&target.publish_opening, target.publish_ready.as_deref(), 1);
+        Self { request: lay_raw(&target.publish_opening, &[0]), then: Vec::new(), awaited }
     }
 
     /// Of the WebSocket that publishes to a channel, or to all.
@@ -97,14 +107,23 @@ fn answers(opening: &[String], ready: Option<&str>, channels: usize) -> usize {
 
 fn lay_opening(opening: &[String], channels: &[usize]) -> Vec<u8> {
     let mut laid = Vec::new();
+    each_opening(opening, channels, |text| wire::lay_masked(1, text.as_bytes(), &mut laid));
+    laid
+}
+
+fn lay_raw(opening: &[String], channels: &[usize]) -> Vec<u8> {
+    let mut laid = Vec::new();
+    each_opening(opening, channels, |text| laid.extend_from_slice(text.as_bytes()));
+    laid
+}
+
+fn each_opening(opening: &[String], channels: &[usize], mut lay: impl FnMut(&str)) {
     for line in opening {
         let times = if line.contains("{channel}") { channels.len() } else { 1 };
         for (n, &channel) in channels.iter().enumerate().take(times) {
-            let text = wire::fill(line, &[channel]).replace("{n}", &(n + 1).to_string());
-            wire::lay_masked(1, text.as_bytes(), &mut laid);
+            lay(&wire::fill(line, &[channel]).replace("{n}", &(n + 1).to_string()));
         }
     }
-    laid
 }
 
 /// A GET that asks for a WebSocket.

@@ -116,6 +116,8 @@ pub enum Over {
     WebSocket,
     /// Each as a POST on a connection that is kept, the next once the one before is answered.
     Http,
+    /// As they are, on a connection like a subscriber's, with nothing of HTTP before.
+    Raw,
 }
 
 /// A server described by data. In paths and frames, `{channel}` is a channel's name, `{channels}` all of a connection's as
@@ -169,6 +171,17 @@ impl Target {
     pub fn plain(address: SocketAddr, transport: Transport) -> Self {
         let polls = matches!(transport, Transport::Poll | Transport::LongPoll);
         let wait = if transport == Transport::LongPoll { "wait=25&" } else { "" };
+        match transport {
+            Transport::Tcp => return Self::lines(address),
+            Transport::Stomp => return Self::stomp(address, transport),
+            Transport::StompWebSocket => {
+                let plain = Self::plain(address, Transport::WebSocket);
+                let Self { subscribe_opening, subscribe_ready, .. } = Self::stomp(address, transport);
+                let (subscribe_path, subscribe_subprotocol) = ("/stomp".into(), Some("v12.stomp".into()));
+                return Self { transport, subscribe_path, subscribe_subprotocol, subscribe_opening, subscribe_ready, ..plain };
+            }
+            _ => (),
+        }
         let native = transport == Transport::Native;
         Self {
             address,
@@ -190,6 +203,36 @@ impl Target {
             publish_ready: None,
             publish_frame: "{payload}".into(),
         }
+    }
+
+    /// This project's lines over TCP, for publishers too.
+    fn lines(address: SocketAddr) -> Self {
+        Self {
+            subscribe_opening: vec!["{\"subscribe\":\"{channel}\",\"id\":{n}}\n".into()],
+            subscribe_ready: Some("\"cursor\":".into()),
+            publish_opening: vec!["{\"ping\":1}\n".into()],
+            publish_ready: Some("\"pong\":".into()),
+            publish_frame: "{\"publish\":\"{channel}\",\"data\":\"{payload}\"}\n".into(),
+            ..Self::raw(address, Transport::Tcp)
+        }
+    }
+
+    /// STOMP, for publishers too.
+    fn stomp(address: SocketAddr, transport: Transport) -> Self {
+        let connect = || "CONNECT\naccept-version:1.2\nhost:bench\n\n\0".to_owned();
+        Self {
+            subscribe_opening: vec![connect(), "SUBSCRIBE\nid:{n}\ndestination:/topic/{channel}\nreceipt:{n}\n\n\0".into()],
+            subscribe_ready: Some("RECEIPT\n".into()),
+            publish_opening: vec![connect()],
+            publish_ready: Some("CONNECTED\n".into()),
+            publish_frame: "SEND\ndestination:/topic/{channel}\ncontent-type:text/plain\n\n{payload}\0".into(),
+            ..Self::raw(address, transport)
+        }
+    }
+
+    fn raw(address: SocketAddr, transport: Transport) -> Self {
+        let plain = Self::plain(address, Transport::WebSocket);
+        Self { transport, publish_over: Over::Raw, publish_path: String::new(), ..plain }
     }
 
     /// Whether a connection can have several subscriptions.

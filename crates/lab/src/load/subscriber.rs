@@ -46,6 +46,8 @@ enum Asks {
     Again(Box<Next>),
     /// When the driver says so; until then the request lies ready.
     Later { next: Box<Next>, ready: Vec<u8> },
+    /// It is told without asking, and what it says itself has no frames around it.
+    Raw,
     /// With the next publication that waits.
     Posts { waiting: VecDeque<Vec<u8>>, busy: bool },
 }
@@ -96,6 +98,12 @@ impl Peer {
         match target.publish_over {
             Over::WebSocket => {
                 Self::connect(target, Opening::of_publisher(target, channel), Decoder::new(Framing::Frames, &[]), token, registry)
+            }
+            Over::Raw => {
+                let decoder = Decoder::new(target.transport.way().framing, &[]);
+                let mut peer = Self::connect(target, Opening::of_raw_publisher(target), decoder, token, registry)?;
+                peer.asks = Asks::Raw;
+                Ok(peer)
             }
             Over::Http => {
                 let mut peer = Self::connect(target, Opening::default(), Decoder::new(Framing::Pages, &[]), token, registry)?;
@@ -151,6 +159,7 @@ impl Peer {
                 *busy = true;
                 self.outgoing.extend_from_slice(&post(target, channel, text));
             }
+            Asks::Raw => self.outgoing.extend_from_slice(text.as_bytes()),
             _ => wire::lay_masked(1, text.as_bytes(), &mut self.outgoing),
         }
     }
@@ -248,7 +257,7 @@ impl Peer {
                         Some(request) => outgoing.extend_from_slice(&request),
                         None => *busy = false,
                     },
-                    Asks::Never => (),
+                    Asks::Never | Asks::Raw => (),
                 }
             }
             Record::Ping(payload) => wire::lay_masked(10, payload, outgoing),

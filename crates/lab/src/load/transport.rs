@@ -27,6 +27,15 @@ pub enum Transport {
     /// This project's own protocol over WebSocket: many channels on a connection.
     #[serde(rename = "native")]
     Native,
+    /// The same as lines over TCP.
+    #[serde(rename = "tcp")]
+    Tcp,
+    /// STOMP over TCP.
+    #[serde(rename = "stomp")]
+    Stomp,
+    /// STOMP over WebSocket.
+    #[serde(rename = "stomp+ws")]
+    StompWebSocket,
 }
 
 /// A row of the table.
@@ -55,6 +64,17 @@ pub(super) enum Framing {
     Events,
     /// A whole response for each request: what polls and publishes over HTTP get.
     Pages,
+    /// Lines, from the first byte on.
+    RawLines,
+    /// Frames that end with NUL, from the first byte on.
+    RawFrames,
+}
+
+impl Framing {
+    /// Whether nothing of HTTP comes before it.
+    pub(super) const fn is_raw(self) -> bool {
+        matches!(self, Self::RawLines | Self::RawFrames)
+    }
 }
 
 /// Every way there is.
@@ -66,6 +86,9 @@ pub const TRANSPORTS: &[Way] = &[
     way(Transport::Sse, "sse", "http", Framing::Events, "text/event-stream"),
     way(Transport::WebSocket, "ws", "http", Framing::Frames, ""),
     way(Transport::Native, "native", "http", Framing::Frames, ""),
+    way(Transport::Tcp, "tcp", "tcp", Framing::RawLines, ""),
+    way(Transport::Stomp, "stomp", "stomp", Framing::RawFrames, ""),
+    way(Transport::StompWebSocket, "stomp+ws", "http", Framing::Frames, ""),
 ];
 
 const fn way(transport: Transport, name: &'static str, listener: &'static str, framing: Framing, accept: &'static str) -> Way {

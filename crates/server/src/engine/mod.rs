@@ -66,7 +66,11 @@ impl Engine {
     }
 
     /// Orders several publications of one channel, with none of anyone else's between them: all of them, or, refused, none.
-    pub fn publish_together(&self, name: &ChannelName, drafts: Vec<(Draft, Option<IdempotencyKey>)>) -> Result<Vec<Position>, PublishFault> {
+    pub fn publish_together(
+        &self,
+        name: &ChannelName,
+        drafts: Vec<(Draft, Option<IdempotencyKey>)>,
+    ) -> Result<Vec<Position>, PublishFault> {
         let shard = self.shard(name);
         let mut directory = shard.lock();
         // What refuses one refuses the first: a channel that has room for one publication is one that exists.
@@ -77,7 +81,13 @@ impl Engine {
     }
 
     /// Gives a publication its position and announces it, while the log is locked.
-    fn order(&self, directory: &mut Directory, name: &ChannelName, draft: Draft, key: Option<IdempotencyKey>) -> Result<Position, PublishFault> {
+    fn order(
+        &self,
+        directory: &mut Directory,
+        name: &ChannelName,
+        draft: Draft,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Position, PublishFault> {
         let published = directory.publish(name, draft, key, self.clock.now_ms())?;
         if let Some((publication, watchers)) = published.announce {
             let mut left = watchers;

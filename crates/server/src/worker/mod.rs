@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tracing::debug;
 
-use crate::connection::{Connection, Phase, close_reason};
 use crate::config::Period;
+use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
 use crate::http::Problem;
@@ -102,9 +102,9 @@ impl Door {
             Self::Tcp => Bytes::from_static(
                 b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
             ),
-            Self::Stomp => Bytes::from_static(
-                b"ERROR\nmessage:the server is at its limits; come back later\ncode:overloaded\nreconnect-ms:5000\n\n\0",
-            ),
+            Self::Stomp => {
+                Bytes::from_static(b"ERROR\nmessage:the server is at its limits; come back later\ncode:overloaded\nreconnect-ms:5000\n\n\0")
+            }
         }
     }
 }

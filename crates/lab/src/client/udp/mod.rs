@@ -1,6 +1,6 @@
 //! A subscriber over UDP: leases that are renewed, losses that are seen and asked for again.
 
-pub mod assembly;
+mod assembly;
 mod link;
 mod publish;
 mod told;
@@ -12,9 +12,7 @@ use bongsu_core::{ChannelName, Start};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use self::assembly::{Assembly, Hole};
 use self::link::UdpLink;
-use self::told::Told;
 use super::event::Event;
 use super::fault::ClientFault;
 use super::http::Limits;
@@ -22,7 +20,9 @@ use super::native;
 use super::record::{self, Record};
 use super::target::Target;
 
+pub use self::assembly::{Assembly, Hole};
 pub(crate) use self::publish::UdpPublisher;
+pub use self::told::Told;
 
 /// Channels over UDP, any number from one socket.
 #[derive(Debug)]
