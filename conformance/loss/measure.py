@@ -3,7 +3,7 @@
 Two network namespaces, joined by a path of IP packets that this program carries from one TUN device to the other: with a delay, and
 with the loss that it is told. So TCP loses segments and its kernel sends them again, as on a network. Needs root:
 
-    cargo build --release && BONGSU_BIN=target/release/bongsu python3 conformance/loss/measure.py docs/udp-loss.svg
+    cargo build && python3 conformance/loss/measure.py docs/udp-loss.svg
 """
 
 import ctypes
