@@ -163,6 +163,15 @@ def main(out):
     command = ["timeout", "600", str(BINARY), "serve", "--http", "off", "--tcp", f"{SERVER}:7070", "--udp", f"{SERVER}:7070"]
     command += ["--udp-cleartext", "--stomp", "off", "--log-level", "error", "--ports-file", str(ports)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        rows = measure(server_end, ports)
+    finally:
+        server.terminate()
+        server.wait()
+    Path(out).write_text(plot(rows, LOSSES, MODES))
+
+
+def measure(server_end, ports):
     publish = child(publisher)
     new_namespace()
     path = Lossy((server_end, tun(CLIENT, SERVER)), random.Random(7))
@@ -186,9 +195,7 @@ def main(out):
             rows.append(row)
             print("{mode:10} {loss:4.0%}  p50 {p50:7.1f} ms  p99 {p99:7.1f} ms  max {max:7.1f} ms  {packets:.2f} packets a delivery  {deliveries} deliveries".format(**row), flush=True)
     publish.send(None), subscribe.send(None)
-    server.terminate()
-    server.wait()
-    Path(out).write_text(plot(rows, LOSSES, MODES))
+    return rows
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from harness import PATIENCE
 HELLO_BYTES = 256
 # How long a hole may be closed by what was only overtaken.
 REORDER_SECONDS = 0.02
-RETRY_SECONDS, RETRY_SECONDS_MAX = 0.1, 1.0
+RETRY_SECONDS, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.1, 0.03, 1.0
 
 
 def hello(padded=HELLO_BYTES):
@@ -44,15 +44,19 @@ class UdpClient:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.connect((host, port))
         self.cookie, self.terms, self.ids = None, {}, 0
+        # How long an answer may take before what was asked counts as lost.
+        self.patience = RETRY_SECONDS
 
     def validate(self):
         """Says hello until it has a cookie."""
         deadline, self.cookie = time.monotonic() + PATIENCE, None
         while not self.cookie:
             assert time.monotonic() < deadline, "no cookie came"
+            said = time.monotonic()
             self.socket.send(hello())
             for told in self.hear(RETRY_SECONDS):
                 assert "cookie" in told, told
+                self.patience = min(max(1.5 * (time.monotonic() - said) + 0.01, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX)
         return self.cookie
 
     def say(self, *commands):
@@ -81,7 +85,7 @@ class UdpClient:
             self.validate()
         self.ids += 1
         command = {**command, "id": f"ask-{self.ids}"}
-        deadline, retry = time.monotonic() + PATIENCE, RETRY_SECONDS
+        deadline, retry = time.monotonic() + PATIENCE, self.patience
         while time.monotonic() < deadline:
             self.say(command)
             until = time.monotonic() + retry
@@ -187,9 +191,9 @@ class Follower:
             went_on = True
         self.held = {position: told for position, told in self.held.items() if not self.is_past(position)}
         if not self.is_missing():
-            self.repair_at, self.retry = None, RETRY_SECONDS
+            self.repair_at, self.retry = None, self.client.patience
         elif self.repair_at is None or went_on:
-            self.repair_at, self.retry = time.monotonic() + REORDER_SECONDS, RETRY_SECONDS
+            self.repair_at, self.retry = time.monotonic() + REORDER_SECONDS, self.client.patience
 
     def hand_on(self, position):
         told = self.held.pop(position)

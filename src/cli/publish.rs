@@ -15,11 +15,11 @@ use super::exit::Exit;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp [default: the usual port of the
-    /// transport on this machine, http://127.0.0.1:8080].
+    /// The server: http://host:port, tcp://host:port, udp://host:port, stomp://host:port or ws://host:port/stomp [default: the usual
+    /// port of the transport on this machine, http://127.0.0.1:8080].
     #[arg(long, env = "BONGSU_URL")]
     url: Option<String>,
-    /// What carries it: auto (what the address says, else http), http, websocket, tcp, stomp or stomp+ws.
+    /// What carries it: auto (what the address says, else http), http, websocket, tcp, udp, stomp or stomp+ws.
     #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
     transport: Carrier,
     /// The channel, such as chat/lobby.

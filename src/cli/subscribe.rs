@@ -16,15 +16,15 @@ use super::publish::exit_code;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp [default: the usual port of the
-    /// transport on this machine, http://127.0.0.1:8080].
+    /// The server: http://host:port, tcp://host:port, udp://host:port, stomp://host:port or ws://host:port/stomp [default: the usual
+    /// port of the transport on this machine, http://127.0.0.1:8080].
     #[arg(long, env = "BONGSU_URL")]
     url: Option<String>,
     /// The channels, such as chat/lobby.
     #[arg(value_name = "CHANNEL", required = true, value_parser = channel)]
     channels: Vec<ChannelName>,
     /// What carries it: auto (what the address says; for http:// the first that gets through), websocket, sse, stream, multipart,
-    /// long-poll, poll, tcp, stomp or stomp+ws.
+    /// long-poll, poll, tcp, udp, stomp or stomp+ws.
     #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
     transport: Carrier,
     /// Begin after this cursor. For several channels give CHANNEL=CURSOR, once for each.

@@ -50,7 +50,8 @@ impl StompSocket {
                 Carrier::WebSocket(Box::new(WebSocket::open(target, &path, Some(VERSION.subprotocol()), limits).await?))
             }
         };
-        let bounds = StompLimits { head_bytes_max: 1 << 20, headers_max: 1_000, body_bytes_max: limits.record_bytes_max, ..Default::default() };
+        let bounds =
+            StompLimits { head_bytes_max: 1 << 20, headers_max: 1_000, body_bytes_max: limits.record_bytes_max, ..Default::default() };
         let mut socket = Self { carrier, decoder: Decoder::new(&bounds), input: BytesMut::new(), silence_max: None };
         let connecting = timeout(limits.answer_max, socket.connect(target, limits));
         connecting.await.map_err(|_| ClientFault::Silent { what: "CONNECTED", waited: limits.answer_max })??;

@@ -86,10 +86,7 @@ impl Stomp {
 
 fn subscribe(channel: &ChannelName, start: &Start, number: usize) -> Frame {
     let number = number.to_string();
-    let frame = Frame::new(FrameCommand::Subscribe)
-        .with("id", &number)
-        .with("destination", &destination(channel))
-        .with("receipt", &number);
+    let frame = Frame::new(FrameCommand::Subscribe).with("id", &number).with("destination", &destination(channel)).with("receipt", &number);
     match start {
         Start::Live => frame,
         Start::After(cursor) => frame.with("after", cursor.as_str()),
@@ -104,15 +101,5 @@ fn cursor(frame: &Frame, header: &str) -> Result<Cursor, ClientFault> {
 }
 
 /// The headers that are not the publication's own.
-const KNOWN: [&str; 10] = [
-    "subscription",
-    "message-id",
-    "ack",
-    "destination",
-    "position",
-    "content-type",
-    "content-length",
-    "time",
-    "key",
-    "redelivered",
-];
+const KNOWN: [&str; 10] =
+    ["subscription", "message-id", "ack", "destination", "position", "content-type", "content-length", "time", "key", "redelivered"];

@@ -29,7 +29,9 @@ pub struct Assembly {
 enum Held {
     Publication(Box<Published>),
     /// It did not fit into a datagram.
-    Large { position: Cursor },
+    Large {
+        position: Cursor,
+    },
 }
 
 /// What is missing.

@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
 use super::told::Told;
-use super::{RETRY, RETRY_MAX};
+use super::{RETRY, RETRY_MAX, RETRY_MIN};
 use crate::client::fault::ClientFault;
 use crate::client::target::Target;
 
@@ -22,6 +22,8 @@ pub(crate) struct UdpLink {
     buffer: Vec<u8>,
     pub(super) datagram_bytes_max: usize,
     pub(super) lease: Duration,
+    /// How long an answer may take before what was asked counts as lost.
+    pub(super) patience: Duration,
     pub(super) heard_at: Instant,
     pub(super) datagrams: u64,
 }
@@ -40,6 +42,7 @@ impl UdpLink {
             buffer: vec![0; DATAGRAM_BYTES],
             datagram_bytes_max: bongsu_core::udp::DATAGRAM_BYTES_MIN,
             lease: Duration::from_secs(30),
+            patience: RETRY,
             heard_at: Instant::now(),
             datagrams: 0,
         };
@@ -53,12 +56,16 @@ impl UdpLink {
         let hello = format!("{:<width$}", r#"{"hello":1}"#, width = bongsu_core::udp::HELLO_BYTES_MIN);
         let mut retry = RETRY;
         loop {
+            let said_at = Instant::now();
             self.socket.send(hello.as_bytes()).await?;
             match timeout(retry, self.socket.recv(&mut self.buffer)).await {
                 Ok(len) => {
                     let len = len?;
                     if self.take_terms(len) {
                         self.heard_at = Instant::now();
+                        // One and a half round trips.
+                        let patience = said_at.elapsed() * 3 / 2 + Duration::from_millis(10);
+                        self.patience = patience.clamp(RETRY_MIN, RETRY_MAX);
                         return Ok(());
                     }
                 }

@@ -128,7 +128,8 @@ impl Udp {
             }
         }
         let now = Instant::now();
-        self.channels.iter_mut().for_each(|channel| channel.settle(now, &mut self.ready));
+        let patience = self.link.patience;
+        self.channels.iter_mut().for_each(|channel| channel.settle(now, patience, &mut self.ready));
         Ok(())
     }
 
@@ -199,12 +200,12 @@ impl Following {
     }
 
     /// Hands on what follows, and has the hole asked for, if there is one: at first after the time that what is overtaken may take.
-    fn settle(&mut self, now: Instant, ready: &mut VecDeque<Event>) {
+    fn settle(&mut self, now: Instant, patience: Duration, ready: &mut VecDeque<Event>) {
         let went_on = self.assembly.settle(ready);
         if !self.assembly.is_missing() {
-            (self.repair_at, self.repair_retry) = (None, RETRY);
+            (self.repair_at, self.repair_retry) = (None, patience);
         } else if went_on || self.repair_at.is_none() {
-            (self.repair_at, self.repair_retry) = (Some(now + OVERTAKEN), RETRY);
+            (self.repair_at, self.repair_retry) = (Some(now + OVERTAKEN), patience);
         }
     }
 }
@@ -216,3 +217,5 @@ const HOLES_MAX: usize = 16;
 /// How long an answer may take at first, and in the end.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// The shortest that an answer is waited for, once the round trip is known.
+const RETRY_MIN: Duration = Duration::from_millis(30);

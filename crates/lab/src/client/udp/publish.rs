@@ -6,9 +6,9 @@ use bongsu_core::Cursor;
 use rand::{Rng, RngExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::RETRY_MAX;
 use super::link::UdpLink;
 use super::told::Told;
-use super::{RETRY, RETRY_MAX};
 use crate::client::fault::ClientFault;
 use crate::client::native;
 use crate::client::publisher::{Outgoing, Results};
@@ -61,7 +61,7 @@ impl UdpPublisher {
 
     async fn exchange(&mut self, lines: &[(u64, String)]) -> Result<Results, ClientFault> {
         let mut answers: Vec<Option<Result<Cursor, ClientFault>>> = lines.iter().map(|_| None).collect();
-        let (give_up_at, mut retry) = (Instant::now() + self.answer_max, RETRY);
+        let (give_up_at, mut retry) = (Instant::now() + self.answer_max, self.link.patience);
         while answers.iter().any(Option::is_none) {
             let open = lines.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
             let open: Vec<String> = open.map(|((_, line), _)| line.clone()).collect();

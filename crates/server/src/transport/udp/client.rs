@@ -26,7 +26,11 @@ impl Client {
         let repairs = limits.repairs_per_second_max as u64;
         Self {
             address,
-            pace: RefCell::new(Pace::new(limits.bytes_per_second_max.as_usize() as u64, limits.in_flight_bytes_max.as_usize() as u64, now_ms)),
+            pace: RefCell::new(Pace::new(
+                limits.bytes_per_second_max.as_usize() as u64,
+                limits.in_flight_bytes_max.as_usize() as u64,
+                now_ms,
+            )),
             repairs: RefCell::new(Pace::new(repairs, repairs, now_ms)),
             keys: [Cell::new(None), Cell::new(None)],
         }

@@ -289,4 +289,3 @@ impl Worker {
 
 /// How many publications are read for a repair; what they may have in bytes is the pace's matter.
 const REPAIRED_MAX: usize = 512;
-
