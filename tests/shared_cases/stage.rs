@@ -97,7 +97,6 @@ delivery.tape_bytes_max = "16 KiB"
 delivery.send_buffer_bytes = "16 KiB"
 shutdown.timeout = "2s"
 udp.datagram_bytes_max = "16 KiB"
-udp.datagram_bytes_max = "16 KiB"
 websocket.close_timeout = "500ms"
 
 [[channels]]
