@@ -8,10 +8,10 @@ import pytest
 from harness import BINARY, ORDINARY, Server
 from http_client import publish
 from proxies import KINDS
-from raw_stomp import Stomp11, StompOverWebSocket, StompSubscriber
+from raw_stomp import Stomp11, StompOverHttp2, StompOverWebSocket, StompSubscriber
 from subscribers import TRANSPORTS, Native
 
-TRANSPORTS |= {"stomp": StompSubscriber, "stomp-1.1": Stomp11, "stomp+ws": StompOverWebSocket}
+TRANSPORTS |= {"stomp": StompSubscriber, "stomp-1.1": Stomp11, "stomp+ws": StompOverWebSocket, "http2-stomp": StompOverHttp2}
 
 
 def pytest_sessionstart():

@@ -4,7 +4,10 @@ import json
 import re
 from dataclasses import dataclass
 
+from websockets.exceptions import ConnectionClosed
+
 from harness import PATIENCE
+from http2_client import Http2
 from http_client import reach
 from subscribers import Record, Subscriber, open_websocket
 
@@ -54,19 +57,19 @@ class Stomp:
             self.send, self.receive = self.socket.sendall, lambda: self.socket.recv(65536)
             self.close = self.socket.close
         else:
-            websocket = open_websocket(server, path, [SUBPROTOCOLS[version]])
+            http2 = Http2(server) if over == "http2" else None
+            websocket = http2.websocket(path, SUBPROTOCOLS[version]) if http2 else open_websocket(server, path, [SUBPROTOCOLS[version]])
             assert websocket.subprotocol == SUBPROTOCOLS[version]
-            self.websocket, self.close = websocket, websocket.close
+            self.websocket, self.close = websocket, lambda: (websocket.close(), http2 and http2.close())
             self.send = lambda data: websocket.send(data.decode() if is_text(data) else data)
             self.receive = self.message
 
     def message(self):
-        from websockets.exceptions import ConnectionClosed
         try:
             message = self.websocket.recv(timeout=PATIENCE)
         except ConnectionClosed:
             return b""
-        return message.encode() if isinstance(message, str) else message
+        return message.encode() if isinstance(message, str) else message or b""
 
     def say(self, command, body=b"", **headers):
         self.send(frame(command, body, **headers))
@@ -158,6 +161,12 @@ class StompOverWebSocket(StompSubscriber):
     """The same in the messages of a WebSocket."""
 
     over = "websocket"
+
+
+class StompOverHttp2(StompSubscriber):
+    """The same in a WebSocket over a stream of HTTP/2."""
+
+    over = "http2"
 
 
 class Stomp11(StompSubscriber):

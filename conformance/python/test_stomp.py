@@ -1,19 +1,22 @@
 """STOMP 1.0, 1.1 and 1.2 byte for byte, over a raw socket and over WebSocket: what it carries, and how each fault is answered."""
 
 import json
+import socket
+import threading
 import time
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from harness import ORDINARY, PATIENCE, Server, eventually, metric
 from http_client import get, moved, publish, publish_many
 from raw_stomp import Stomp, StompSubscriber, frame
-from subscribers import Sse
+from subscribers import Sse, open_websocket
 
 SMALL = {
     "stomp": {
         "head_bytes_max": "1 KiB", "headers_max": 20, "body_bytes_max": "8 KiB", "id_bytes_max": 64, "subscriptions_max": 3,
-        "transactions_max": 2, "transaction_frames_max": 4, "transaction_bytes_max": "4 KiB", "prefetch_default": 20, "prefetch_max": 50,
+        "transactions_max": 2, "transaction_frames_max": 4, "transaction_bytes_max": "4 KiB", "prefetch_default": 20, "prefetch_max": 50, "prefetch_total_max": 90,
         "heartbeat_send": "100ms", "heartbeat_expect": "100ms", "connect_timeout": "300ms", "frame_timeout": "300ms",
     },
     "history": {"publications_max": 100},
@@ -57,6 +60,19 @@ def test_a_websocket_at_a_channel_speaks_stomp_too(server, channel):
         stomp.ask("SUBSCRIBE", id="0", destination=f"/{channel}")
         publish(server, channel, "heard")
         assert stomp.hear().body == b"heard"
+
+
+@pytest.mark.parametrize("path", ["/stomp", "/channels/any"])
+def test_the_highest_version_that_is_offered_is_taken(server, path):
+    connection = open_websocket(server, path, ["v10.stomp", "v11.stomp", "v12.stomp"])
+    assert connection.subprotocol == "v12.stomp"
+    connection.close()
+
+
+def test_without_a_version_of_stomp_nothing_opens_at_its_address(server):
+    with pytest.raises(InvalidStatus) as refused:
+        open_websocket(server, "/stomp", ["bongsu.v1.json"])
+    assert json.loads(refused.value.response.body)["code"] == "unknown-subprotocol"
 
 
 def test_frames_may_be_cut_and_joined_in_any_way(server, channel):
@@ -260,6 +276,7 @@ CONNECTED = {
     "too-many-subscriptions": b"".join(frame("SUBSCRIBE", id=n, destination="/a") for n in range(4)),
     "invalid-ack": frame("SUBSCRIBE", id="1", destination="/a", ack="maybe"),
     "invalid-prefetch-count": frame("SUBSCRIBE", id="1", destination="/a", ack="client", prefetch_count="51"),
+    "prefetch-total-too-large": b"".join(frame("SUBSCRIBE", id=n, destination="/a", ack="client", prefetch_count="50") for n in range(2)),
     "invalid-cursor": frame("SUBSCRIBE", id="1", destination="/a", after="yesterday"),
     "invalid-start": frame("SUBSCRIBE", id="1", destination="/a", last="some"),
     "not-in-flight": frame("ACK", id="8Jq-1@1"),
@@ -351,7 +368,6 @@ def test_who_reads_nothing_is_told_slow_with_its_cursor(channel):
 
 
 def test_one_that_has_finished_sending_still_receives(server, channel):
-    import socket
     with Stomp(server) as stomp:
         stomp.ask("SUBSCRIBE", id="0", destination=f"/{channel}")
         stomp.socket.shutdown(socket.SHUT_WR)
@@ -359,12 +375,12 @@ def test_one_that_has_finished_sending_still_receives(server, channel):
         assert stomp.hear().body == b"after"
 
 
-def test_a_flood_of_receipts_waits_for_its_reader(server):
+@over_both
+def test_a_flood_of_receipts_waits_for_its_reader(server, over):
     """Answers that are not read hold back the questions, and none is lost."""
-    with Stomp(server) as stomp:
-        questions = b"".join(frame("BEGIN", transaction="t", receipt=f"b{n}") + frame("ABORT", transaction="t", receipt=f"a{n}") for n in range(20_000))
-        import threading
-        sending = threading.Thread(target=stomp.send, args=(questions,))
+    with Stomp(server, over=over) as stomp:
+        questions = [b"".join(frame("BEGIN", transaction="t", receipt=f"b{n}") + frame("ABORT", transaction="t", receipt=f"a{n}") for n in range(start, start + 400)) for start in range(0, 20_000, 400)]
+        sending = threading.Thread(target=lambda: [stomp.send(some) for some in questions])
         sending.start()
         for n in range(20_000):
             assert [stomp.hear()["receipt-id"], stomp.hear()["receipt-id"]] == [f"b{n}", f"a{n}"]

@@ -100,6 +100,7 @@ fn stomp_limits(config: &Config) -> StompLimits {
         transaction_bytes_max: stomp.transaction_bytes_max.as_usize(),
         prefetch_default: stomp.prefetch_default,
         prefetch_max: stomp.prefetch_max,
+        prefetch_total_max: stomp.prefetch_total_max,
     }
 }
 

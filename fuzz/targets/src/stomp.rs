@@ -132,6 +132,7 @@ fn limits() -> StompLimits {
         transaction_bytes_max: 1_000,
         prefetch_default: 2,
         prefetch_max: 5,
+        prefetch_total_max: 8,
     }
 }
 

@@ -219,6 +219,11 @@ impl<S: Sink> Hub<S> {
         self.by_name.get(name).copied()
     }
 
+    /// The last publication of a channel that was delivered here, to whoever follows it.
+    pub fn head(&self, channel: ChannelKey) -> Option<Position> {
+        self.channels.get(channel as usize).map(|channel| channel.head)
+    }
+
     /// Takes up a channel that the engine now announces to this worker.
     pub fn add_channel(&mut self, name: &ChannelName, watched: Watched) -> ChannelKey {
         let channel = HubChannel {

@@ -65,6 +65,8 @@ pub struct StompLimits {
     pub prefetch_default: usize,
     /// How many it may ask for.
     pub prefetch_max: usize,
+    /// How many all subscriptions of a client may have in flight together.
+    pub prefetch_total_max: usize,
 }
 
 impl Default for StompLimits {
@@ -81,6 +83,7 @@ impl Default for StompLimits {
             transaction_bytes_max: 4 << 20,
             prefetch_default: 100,
             prefetch_max: 10_000,
+            prefetch_total_max: 100_000,
         }
     }
 }

@@ -19,6 +19,7 @@ fn limits() -> StompLimits {
         transaction_bytes_max: 2_000,
         prefetch_default: 2,
         prefetch_max: 3,
+        prefetch_total_max: 4,
         id_bytes_max: 16,
         body_bytes_max: 1_024,
         ..StompLimits::default()
@@ -422,6 +423,14 @@ fn each_fault_has_its_name_and_ends_the_connection() {
             "SUBSCRIBE id:c destination:/a",
             "too-many-subscriptions",
         ),
+        (
+            "1.2",
+            "< SUBSCRIBE id:a destination:/a ack:client prefetch-count:3\n! subscribe 0 a live",
+            "SUBSCRIBE id:b destination:/a ack:client prefetch-count:2",
+            "prefetch-total-too-large",
+        ),
+        ("1.2", "", "SUBSCRIBE id:a destination:/$own", "reserved-channel"),
+        ("1.2", "< BEGIN transaction:t", "SEND destination:/$own transaction:t", "reserved-channel"),
         ("1.2", "", "UNSUBSCRIBE id:a", "not-subscribed"),
         ("1.2", "", "ACK id:nonsense", "not-in-flight"),
         ("1.2", "", "ACK id:e-1@a", "not-in-flight"),

@@ -257,6 +257,8 @@ section! {
         prefetch_default: usize = 100, in 1..=1_000_000;
         /// How many it may ask for.
         prefetch_max: usize = 10_000, in 1..=1_000_000;
+        /// How many all subscriptions of a connection may ask for together.
+        prefetch_total_max: usize = 100_000, in 1..=100_000_000;
     }
 }
 

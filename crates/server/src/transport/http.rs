@@ -120,6 +120,10 @@ impl Worker {
 
     /// Answers a request, and goes on to the next, if the connection is kept.
     pub(crate) fn answer(&mut self, key: SubscriberKey, exchange: &Exchange, response: Response) {
+        if self.leaving.is_some() && response.status < 300 {
+            let retry_after_s = self.reconnect_ms().div_ceil(1000).to_string();
+            return self.answer_last(key, exchange, response.header("retry-after", &retry_after_s), CloseReason::Done);
+        }
         if !exchange.keep_alive || self.leaving.is_some() {
             return self.answer_last(key, exchange, response, CloseReason::Done);
         }

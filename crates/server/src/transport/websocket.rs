@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::http::{Exchange, with_origin};
 use super::publish::publish_problem;
-use super::stomp::StompPhase;
+use super::stomp::{self, StompPhase};
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::{Method, Problem, Request, Response, Version};
 use crate::metrics::{CloseReason, TransportKind};
@@ -67,9 +67,10 @@ impl Worker {
         channels: &[ChannelName],
         starts: &[Start],
     ) -> Result<(), Problem> {
-        let subprotocol = self.check_handshake(request, &[NATIVE, STOMP[0], STOMP[1], STOMP[2]])?;
+        let subprotocol =
+            self.check_handshake(request, &[NATIVE, stomp::SUBPROTOCOLS[0], stomp::SUBPROTOCOLS[1], stomp::SUBPROTOCOLS[2]])?;
         let limits = self.websocket_limits();
-        if let Some(version) = subprotocol.and_then(version_of) {
+        if let Some(version) = stomp::offered(request).filter(|_| subprotocol != Some(NATIVE)) {
             self.open_stomp_websocket(key, exchange, request, version);
             return Ok(());
         }
@@ -110,26 +111,8 @@ impl Worker {
         }
     }
 
-    /// Makes a WebSocket that speaks STOMP of a request.
-    pub(crate) fn upgrade_stomp(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request) {
-        match self.check_handshake(request, &STOMP) {
-            Ok(subprotocol) => {
-                // The highest version that is offered: the order in which clients list them often means nothing.
-                let offered = || request.header_all("sec-websocket-protocol").flat_map(|value| value.split(','));
-                let version = offered().filter_map(|name| version_of(name.trim())).max();
-                match version.or(subprotocol.and_then(version_of)) {
-                    Some(version) => self.open_stomp_websocket(key, exchange, request, version),
-                    None => {
-                        let detail = format!("offer one of the subprotocols {} in Sec-WebSocket-Protocol", STOMP.join(", "));
-                        self.refuse(key, exchange, Problem::new(400, "unknown-subprotocol", detail));
-                    }
-                }
-            }
-            Err(problem) => self.refuse(key, exchange, problem),
-        }
-    }
-
-    fn open_stomp_websocket(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, version: StompVersion) {
+    /// Makes a WebSocket that speaks this version of STOMP of a request.
+    pub(super) fn open_stomp_websocket(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, version: StompVersion) {
         let (limits, kind) = (self.websocket_limits(), TransportKind::StompWebSocket);
         self.open(key, exchange, request, Some(version.subprotocol()), limits, kind, |worker, deflate| {
             let stomp = StompPhase::new(&worker.shared, &[version], Framing::WebSocket, deflate, worker.now_ms());
@@ -147,7 +130,7 @@ impl Worker {
     }
 
     /// RFC 6455, 4.2.1: what a handshake must have. Returns the subprotocol that was chosen.
-    fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
+    pub(super) fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
         let upgrade = request.header_has("upgrade", "websocket") && request.header_has("connection", "upgrade");
         if !request.tunnel && (request.method() != Method::Get || request.version != Version::Http11 || !upgrade) {
             let detail = "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket, \
@@ -486,13 +469,6 @@ fn accepted(request: &Request) -> Response {
         .header("sec-websocket-accept", &handshake::accept_key(request.header("sec-websocket-key").unwrap_or_default()))
 }
 
-/// The version of STOMP that a subprotocol stands for.
-fn version_of(subprotocol: &str) -> Option<StompVersion> {
-    StompVersion::ALL.into_iter().find(|version| version.subprotocol() == subprotocol)
-}
-
-/// The subprotocols of STOMP, the highest version first.
-const STOMP: [&str; 3] = [StompVersion::V1_2.subprotocol(), StompVersion::V1_1.subprotocol(), StompVersion::V1_0.subprotocol()];
 /// The subprotocol of the native protocol.
 const NATIVE: &str = "bongsu.v1.json";
 /// A ping without a payload.

@@ -56,7 +56,7 @@ impl Worker {
             input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
             let read = connection.link.try_read(&mut input);
             match read {
-                Read::Some => self.on_input(key, &mut input),
+                Read::Some | Read::Last => self.on_input(key, &mut input),
                 Read::Nothing => (),
                 Read::End => self.on_stream_end(key, &mut input),
                 Read::Closed => {
@@ -78,13 +78,16 @@ impl Worker {
             }
             self.settle();
             match read {
-                Read::Some => (),
+                Read::Some | Read::Last => (),
                 Read::Nothing | Read::End => return Reading::On,
                 Read::Closed | Read::Broken => return Reading::Off,
             }
             if self.is_stalled(key) {
                 self.pause_reading(key);
                 return Reading::Off;
+            }
+            if read == Read::Last {
+                return Reading::On;
             }
         }
         Reading::Yield

@@ -231,6 +231,9 @@ impl StompSession {
     fn handle_subscribe(&mut self, frame: &Frame, version: Version) -> Result<(), StompFault> {
         let request = SubscribeRequest::read(frame, version, &self.limits)?;
         let receipt = self.receipt_of(frame)?;
+        if request.destination.channel.is_reserved() {
+            return Err(StompFault::ReservedChannel);
+        }
         if self.numbers.contains_key(&request.key) {
             return Err(StompFault::SubscriptionExists { id: quote(request.key.as_str().as_bytes()) });
         }
@@ -238,8 +241,13 @@ impl StompSession {
             return Err(StompFault::TooManySubscriptions { max: self.limits.subscriptions_max });
         }
         let subscription = SubscriptionNumber(self.next_number);
+        let opened = Subscription::new(subscription, &request);
+        let in_flight_max: usize = self.subscriptions.values().chain([&opened]).map(Subscription::in_flight_max).sum();
+        if opened.in_flight_max() > 0 && in_flight_max > self.limits.prefetch_total_max {
+            return Err(StompFault::PrefetchTotalTooLarge { max: self.limits.prefetch_total_max });
+        }
         self.next_number += 1;
-        self.subscriptions.insert(subscription, Subscription::new(subscription, &request));
+        self.subscriptions.insert(subscription, opened);
         let form = MessageForm {
             version,
             subscription: request.key.id(),

@@ -3,6 +3,7 @@
 mod beats;
 mod publish;
 mod subscribe;
+mod upgrade;
 
 use bongsu_core::Position;
 use bongsu_core::disconnect::Disconnect;
@@ -19,6 +20,7 @@ use crate::metrics::CloseReason;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use beats::Beats;
+pub(crate) use upgrade::{SUBPROTOCOLS, offered};
 
 /// A connection that speaks STOMP.
 pub(crate) struct StompPhase {

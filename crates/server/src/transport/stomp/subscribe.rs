@@ -1,13 +1,11 @@
 //! SUBSCRIBE, UNSUBSCRIBE and windows: what a client follows over STOMP.
 
-use bongsu_core::directory::PublishFault;
 use bongsu_core::hub::SubscriberKey;
 use bongsu_core::stomp::{MessageForm, Receipt, SubscriptionNumber};
 use bongsu_core::{ChannelName, Start};
 use bytes::BytesMut;
 
 use super::Following;
-use crate::transport::publish::publish_problem;
 use crate::worker::Worker;
 
 impl Worker {
@@ -23,13 +21,6 @@ impl Worker {
         receipt: Option<&Receipt>,
         replies: &mut BytesMut,
     ) {
-        if channel.is_reserved() {
-            let problem = publish_problem(PublishFault::Reserved);
-            if let Some(stomp) = self.stomp(key) {
-                stomp.session.refuse(receipt, problem.code, problem.detail);
-            }
-            return;
-        }
         let (channel_key, located) = self.join(channel, start);
         // Held until the hub holds it for the subscription.
         let form_key = self.hub.encoder_mut().hold_form(form);
