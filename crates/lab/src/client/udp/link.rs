@@ -113,18 +113,14 @@ impl UdpLink {
 
     /// The next datagram. May be dropped while it waits.
     pub(super) async fn receive(&mut self) -> Result<Bytes, ClientFault> {
-        loop {
-            match self.socket.recv(&mut self.buffer).await {
-                Ok(len) => {
-                    self.heard_at = Instant::now();
-                    self.datagrams += 1;
-                    return Ok(Bytes::copy_from_slice(&self.buffer[..len]));
-                }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    return Err(ClientFault::broken("nobody listens there any more"));
-                }
-                Err(error) => return Err(ClientFault::broken(error)),
+        match self.socket.recv(&mut self.buffer).await {
+            Ok(len) => {
+                self.heard_at = Instant::now();
+                self.datagrams += 1;
+                Ok(Bytes::copy_from_slice(&self.buffer[..len]))
             }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(ClientFault::broken("nobody listens there any more")),
+            Err(error) => Err(ClientFault::broken(error)),
         }
     }
 }
