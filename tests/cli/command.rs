@@ -96,12 +96,18 @@ pub struct Serving {
     running: Running,
     log: Lines<BufReader<ChildStderr>>,
     pub address: String,
+    ports: serde_json::Value,
 }
 
 impl Serving {
     /// Starts it, with further flags, and waits until it listens.
     pub fn start(folder: &Path, http: &str, flags: &[&str]) -> Self {
-        let mut arguments = vec!["serve", "--http", http, "--tcp", "off", "--workers", "1", "--ports-file", "ports.json"];
+        let mut arguments = vec!["serve", "--http", http, "--workers", "1", "--ports-file", "ports.json"];
+        for listener in ["--tcp", "--stomp"] {
+            if !flags.contains(&listener) {
+                arguments.extend_from_slice(&[listener, "off"]);
+            }
+        }
         arguments.extend_from_slice(flags);
         let mut running = Running::start(&mut bongsu(folder, &arguments));
         let mut log = running.stderr();
@@ -109,12 +115,17 @@ impl Serving {
         let ports = std::fs::read_to_string(folder.join("ports.json")).expect("written before it says so");
         let ports: serde_json::Value = serde_json::from_str(&ports).expect("JSON");
         let address = ports["http"].as_str().expect("an address").to_owned();
-        Self { running, log, address }
+        Self { running, log, address, ports }
     }
 
     /// Its address for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The address of another of its listeners, as clients write it.
+    pub fn url_of(&self, scheme: &str) -> String {
+        format!("{scheme}://{}", self.ports[scheme].as_str().expect("it listens there"))
     }
 
     /// Ends it in good order.

@@ -73,7 +73,7 @@ pub(crate) fn run(parts: &[Part]) -> bool {
         steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES], "Python clients", || pytest("not curl and not proxies"));
     }
     if has(Part::Curl) {
-        steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES], "curl", || pytest("curl"));
+        steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES, NPM_PACKAGES], "curl", || pytest("curl"));
     }
     if has(Part::Proxies) {
         steps.step_after(&[BUILD, TOOLS, PYTHON_PACKAGES], "proxies", proxies);
@@ -100,7 +100,8 @@ fn rust(steps: &mut Steps) {
 fn prepare(steps: &mut Steps, parts: &[Part]) {
     let has = |part| parts.contains(&part);
     let pythonic = has(Part::Python) || has(Part::Curl) || has(Part::Proxies);
-    let npm = has(Part::Node) || has(Part::Browser);
+    // One of curl's suites has a subscriber from npm beside it.
+    let npm = has(Part::Node) || has(Part::Browser) || has(Part::Curl);
     let proxies = has(Part::Proxies);
     let wanted = [
         (CURL, has(Part::Curl) || proxies),

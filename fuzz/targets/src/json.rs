@@ -36,6 +36,13 @@ pub(crate) fn native_decode(data: &[u8]) {
             native::write_pong(&value, &mut pong);
             assert!(serde_json::from_slice::<Value>(&pong).is_ok());
         }
+        Ok(Command::Heartbeat { ping, every_ms }) => {
+            assert!(every_ms <= native::PING_EVERY_MS_MAX);
+            let mut agreed = BytesMut::new();
+            native::write_agreed(&ping, every_ms, &mut agreed);
+            assert_eq!(serde_json::from_slice::<Value>(&agreed).expect("JSON")["every_ms"], every_ms);
+        }
+        Ok(Command::Pong) => (),
         Err(fault) => check_told(&fault),
     }
 }

@@ -43,6 +43,23 @@ fn payload(members: &str) -> (Vec<u8>, ContentType) {
 }
 
 #[test]
+fn pings_are_asked_for_and_answered() {
+    let asked = |text| match command(text) {
+        Command::Heartbeat { ping, every_ms } => said(|out| write_agreed(&ping, every_ms, out)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked(r#"{"ping":1,"every_ms":10000}"#), r#"{"pong":1,"every_ms":10000}"#);
+    assert_eq!(asked(r#"{"every_ms":0,"ping":"p"}"#), r#"{"pong":"p","every_ms":0}"#);
+    assert!(matches!(command(r#"{"ping":1,"every_ms":null}"#), Command::Ping(_)));
+    assert_eq!(said(|out| write_ping(7, out)), r#"{"ping":7}"#);
+    assert_eq!(command(r#"{"pong":7}"#), Command::Pong);
+    for every in ["-1", "1.5", "\"1s\"", "86400001", "true"] {
+        let told = answer(&format!("{{\"ping\":1,\"every_ms\":{every}}}"));
+        assert!(told.contains("invalid-ping") && told.contains("milliseconds"), "{told}");
+    }
+}
+
+#[test]
 fn subscribes_from_anywhere() {
     let cursor = Cursor::parse("e-42").expect("a cursor");
     for (members, start) in [

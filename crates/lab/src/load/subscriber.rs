@@ -87,6 +87,10 @@ impl Peer {
         if target.open_once_sent {
             peer.awaited = 0;
         }
+        if index < plan.slow_subscribers {
+            // What the kernel would hold for it would hide for minutes that it is slow.
+            socket2::SockRef::from(&peer.stream).set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
+        }
         let lanes = |channel: usize| (channel..plan.lanes()).step_by(plan.channels);
         peer.subscriptions = channels.into_iter().flat_map(lanes).map(|lane| (lane as u64, lane as u64)).collect();
         Ok(peer)
@@ -267,6 +271,8 @@ impl Peer {
         Ok(())
     }
 }
+
+const SLOW_RECEIVE_BYTES: usize = 16 * 1024;
 
 /// The channels of subscriber `index`: one after the other, around and around.
 pub(super) fn channels_of(plan: &Plan, index: usize) -> Vec<usize> {

@@ -4,6 +4,7 @@ mod contract;
 mod cuts;
 mod peer;
 mod publishing;
+mod raw;
 mod sessions;
 mod transports;
 
