@@ -165,7 +165,13 @@ impl Reader {
     /// What is told in place of a publication that does not fit into a datagram.
     pub async fn too_large(&mut self) -> Option<GapSeen> {
         match self {
-            Self::Client(subscriber) => Some(gap_event(subscriber).await),
+            Self::Client(subscriber) => loop {
+                match subscriber.next_event().await.expect("the subscription stands") {
+                    Event::CaughtUp { .. } => (),
+                    Event::Gap(gap) => return Some(GapSeen { reason: gap.reason, asked: gap.asked, resumed: gap.resumed }),
+                    other => panic!("a gap is due, not {other:?}"),
+                }
+            },
             Self::Plain(_) => None,
         }
     }

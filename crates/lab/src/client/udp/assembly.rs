@@ -46,7 +46,7 @@ pub struct Hole {
 impl Assembly {
     /// Nothing has come. One that is not complete passes over what is missing.
     pub fn new(channel: ChannelName, start: Start, complete: bool) -> Self {
-        Self { channel, start, complete, cursor: None, head: None, held: BTreeMap::new(), caught_up: false, repairs: 0 }
+        Self { channel, start, complete, cursor: None, head: None, held: BTreeMap::new(), caught_up: true, repairs: 0 }
     }
 
     /// The channel.
