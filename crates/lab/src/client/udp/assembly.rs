@@ -196,7 +196,11 @@ impl Assembly {
     }
 
     fn tell_caught_up(&mut self, went_on: bool, ready: &mut VecDeque<Event>) {
-        let is_there = self.held.is_empty() && self.cursor.is_some() && self.cursor.as_ref().map(split) == self.head.as_ref().map(split);
+        // Before anything came there is nothing to have caught up with.
+        if !self.has_begun() {
+            return;
+        }
+        let is_there = self.held.is_empty() && self.cursor.as_ref().map(split) == self.head.as_ref().map(split);
         if let (true, false, Some(cursor)) = (is_there, self.caught_up && !went_on, self.cursor.clone()) {
             ready.push_back(Event::CaughtUp { channel: self.channel.clone(), cursor });
         }
