@@ -21,6 +21,8 @@ def pytest_sessionstart():
         if via not in KINDS:
             pytest.exit(f"BONGSU_VIA={via} is none of {', '.join(KINDS)}", returncode=3)
         Server.via = KINDS[via]
+        # Datagrams pass none of these.
+        del TRANSPORTS["udp"]
         if via == "nginx":
             # Raw TCP is a matter of another module there, which has nothing of its own to show.
             del TRANSPORTS["tcp"]

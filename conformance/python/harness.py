@@ -52,7 +52,9 @@ class Server:
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
-        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", http, "--tcp", "127.0.0.1:0", "--stomp", "127.0.0.1:0"]
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve"]
+        for listener in ("--http", "--tcp", "--udp", "--stomp"):
+            command += [listener, "127.0.0.1:0"] if listener not in flags else []
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
@@ -64,7 +66,7 @@ class Server:
         try:
             ports = self._await_ports(ports_file)
             self.ports = ports
-            self.direct, self.tcp, self.stomp = ports["http"], ports["tcp"], ports["stomp"]
+            self.direct, self.tcp, self.udp, self.stomp = ports["http"], ports["tcp"], ports["udp"], ports["stomp"]
             self.proxy = Server.via(self.direct, tcp=self.tcp) if Server.via else None
         except BaseException:
             self.kill()

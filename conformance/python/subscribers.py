@@ -11,6 +11,7 @@ from websockets.sync.client import connect
 from harness import PATIENCE
 from http2_client import Http2
 from http_client import Answer, channel_path, connect as connect_http, get, reach
+from udp_client import Follower
 
 POLL_PAUSE_SECONDS = 0.02
 
@@ -318,6 +319,24 @@ class Tcp(Native):
         self.socket.close()
 
 
+class Udp(Subscriber):
+    """The native protocol over UDP, with repair. What does not fit into a datagram is announced, and fetched by a poll."""
+
+    def start(self):
+        start = {name: int(value) if name == "last" else value or True for name, value in self.query.items()}
+        self.follower = Follower(self.server.udp, self.channel, start)
+
+    def next_record(self):
+        kind, told = self.follower.next()
+        if kind == "announced":
+            page = get(self.server, channel_path(self.channel, after=told["before"])).json()
+            told = page["publications"][0] | {"length": told["length"]}
+        return record_of(told)
+
+    def close(self):
+        self.follower.close()
+
+
 class Plain(Subscriber):
     """Payloads alone, as frames: there is no room for a cursor, but offsets have no holes, so that counting tells it."""
 
@@ -402,7 +421,7 @@ def close_frame(connection):
 # Every transport that tells positions, by name.
 TRANSPORTS = {
     "poll": Poll, "long-poll": LongPoll, "ndjson": Ndjson, "multipart": Multipart, "sse": Sse, "sse-last-event-id": SseResumed,
-    "native": Native, "tcp": Tcp,
+    "native": Native, "tcp": Tcp, "udp": Udp,
     "http2-poll": Http2Poll, "http2-long-poll": Http2LongPoll, "http2-ndjson": Http2Ndjson, "http2-multipart": Http2Multipart,
     "http2-sse": Http2Sse, "http2-native": Http2Native,
 }

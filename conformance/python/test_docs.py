@@ -73,7 +73,7 @@ def test_every_code_is_documented():
     codes = set(re.findall(r'Problem::new\(\s*\d{3},\s*"([a-z-]+)"', server))
     codes |= set(re.findall(r'=> \(\d{3}, "([a-z-]+)"\)', server))
     codes |= set(re.findall(r'write_error\([^"]*"([a-z-]+)"', server))
-    for fault in "native/fault.rs", "stomp/fault.rs":
+    for fault in "native/fault.rs", "stomp/fault.rs", "udp/fault.rs":
         codes |= set(re.findall(r'=> "([a-z0-9-]+)"', (REPOSITORY / "crates/core/src" / fault).read_text()))
     codes |= set(re.findall(r'refuse\(None, "([a-z-]+)"', server))
     assert len(codes) > 50 and codes <= documented, codes - documented

@@ -16,8 +16,8 @@ use super::exit::Exit;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp; over TLS https://,
-    /// tcps://, stomps:// or wss:// [default: the usual port of the transport on this machine, http://127.0.0.1:8080].
+    /// The server: http://host:port, tcp://host:port, udp://host:port, stomp://host:port or
+    /// ws://host:port/stomp; over TLS https://, tcps://, stomps:// or wss:// [default: the usual port of the transport on this machine, http://127.0.0.1:8080].
     #[arg(long, env = "BONGSU_URL")]
     url: Option<String>,
     /// Over TLS: take certificates that this file vouches for, in place of the authorities of the web.
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Over TLS: take any certificate, unchecked. Whoever is on the way can then read and change everything.
     #[arg(long)]
     insecure: bool,
-    /// What carries it: auto (what the address says, else http), http, websocket, tcp, stomp or stomp+ws.
+    /// What carries it: auto (what the address says, else http), http, websocket, tcp, udp, stomp or stomp+ws.
     #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
     transport: Carrier,
     /// The channel, such as chat/lobby.

@@ -40,9 +40,12 @@ pub(super) struct Serve {
     /// Where to listen for the native protocol over TCP, a JSON object a line, or `off` [default: 127.0.0.1:7070 if free]
     #[arg(long, value_name = "ADDRESS|off")]
     tcp: Option<String>,
-    /// UDP, which this version does not have yet: only `off` is taken.
-    #[arg(long, value_name = "off", value_parser = only_off)]
+    /// Where to listen for the native protocol over UDP, objects in datagrams, or `off` [default: 127.0.0.1:7070 if free]
+    #[arg(long, value_name = "ADDRESS|off")]
     udp: Option<String>,
+    /// Speak UDP beyond this machine too, where nothing encrypts it.
+    #[arg(long)]
+    udp_cleartext: bool,
     /// Where to listen for STOMP over TCP, or `off` [default: 127.0.0.1:61613 if free]
     #[arg(long, value_name = "ADDRESS|off")]
     stomp: Option<String>,
@@ -119,7 +122,8 @@ impl Serve {
             say(&banner(&addresses, echo, server.tls().as_ref(), &speaks_tls));
         }
         let shown = |address: Option<SocketAddr>| address.map(tracing::field::display);
-        info!(http = shown(addresses.http), tcp = shown(addresses.tcp), stomp = shown(addresses.stomp), "listening");
+        let Addresses { http, tcp, udp, stomp, .. } = addresses;
+        info!(http = shown(http), tcp = shown(tcp), udp = shown(udp), stomp = shown(stomp), "listening");
         systemd::notify("READY=1");
         self.until_ended(server, &mut signals, log).await
     }
@@ -187,6 +191,8 @@ impl Serve {
             ("--tls-key", "tls.key", self.tls_key.as_deref()),
             ("--tls-self-signed", "tls.self_signed", self.tls_self_signed.then_some("true")),
             ("--redirect", "listen.redirect", self.redirect.as_deref()),
+            ("--udp", "listen.udp", self.udp.as_deref()),
+            ("--udp-cleartext", "udp.cleartext", self.udp_cleartext.then_some("true")),
             ("--stomp", "listen.stomp", self.stomp.as_deref()),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
@@ -257,11 +263,6 @@ const HANGUP: &str = "SIGHUP";
 /// Signals within so long count as one.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
-/// For a listener that is still to come, so that a script written for later versions runs with this one.
-fn only_off(text: &str) -> Result<String, String> {
-    if text == "off" { Ok(text.to_owned()) } else { Err("this version does not have this listener yet; say off".to_owned()) }
-}
-
 fn parse_set(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in history.publications_max=100")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
@@ -270,8 +271,8 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    let Addresses { http, tcp, stomp, redirect } = *addresses;
-    for (name, address) in [("http", http), ("tcp", tcp), ("stomp", stomp), ("redirect", redirect)] {
+    let Addresses { http, tcp, udp, stomp, redirect } = *addresses;
+    for (name, address) in [("http", http), ("tcp", tcp), ("udp", udp), ("stomp", stomp), ("redirect", redirect)] {
         if let Some(address) = address {
             ports.insert(name.to_owned(), address.to_string().into());
         }
@@ -317,6 +318,12 @@ fn banner(addresses: &Addresses, echo: bool, tls: Option<&TlsNotice>, speaks_tls
     }
     if let Some(redirect) = addresses.redirect.map(reachable) {
         _ = writeln!(text, "http://{redirect} leads to {scheme}://.");
+    }
+    if let Some(udp) = addresses.udp {
+        _ = writeln!(text, "UDP is open at {}: bongsu subscribe --transport udp --url udp://{0} chat/lobby", reachable(udp));
+        if !udp.ip().is_loopback() {
+            _ = writeln!(text, "WARNING: UDP is spoken in the clear, beyond this machine.");
+        }
     }
     if let Some(stomp) = addresses.stomp.map(reachable) {
         _ = writeln!(text, "STOMP is open too: at {stomp}, the channel chat/lobby is /topic/chat/lobby");

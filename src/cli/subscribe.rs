@@ -17,8 +17,8 @@ use super::publish::{exit_code, trusting};
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server: http://host:port, tcp://host:port, stomp://host:port or ws://host:port/stomp; over TLS https://,
-    /// tcps://, stomps:// or wss:// [default: the usual port of the transport on this machine, http://127.0.0.1:8080].
+    /// The server: http://host:port, tcp://host:port, udp://host:port, stomp://host:port or
+    /// ws://host:port/stomp; over TLS https://, tcps://, stomps:// or wss:// [default: the usual port of the transport on this machine, http://127.0.0.1:8080].
     #[arg(long, env = "BONGSU_URL")]
     url: Option<String>,
     /// Over TLS: take certificates that this file vouches for, in place of the authorities of the web.
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(value_name = "CHANNEL", required = true, value_parser = channel)]
     channels: Vec<ChannelName>,
     /// What carries it: auto (what the address says; for http:// the first that gets through), websocket, sse, stream, multipart,
-    /// long-poll, poll, tcp, stomp or stomp+ws.
+    /// long-poll, poll, tcp, udp, stomp or stomp+ws.
     #[arg(long, default_value = "auto", value_name = "TRANSPORT", value_parser = transport)]
     transport: Carrier,
     /// Begin after this cursor. For several channels give CHANNEL=CURSOR, once for each.
@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// The pause between two polls, such as 500ms, 1s or 2m.
     #[arg(long, default_value = "1s", value_parser = duration)]
     interval: Duration,
+    /// Over UDP: of what is due at once only the newest, and what is lost is passed over, which is said.
+    #[arg(long)]
+    newest_only: bool,
     /// End when the connection is lost, instead of taking it up again.
     #[arg(long)]
     no_reconnect: bool,
@@ -122,7 +125,7 @@ pub(crate) async fn run(args: Args) -> ExitCode {
 
 fn subscriber(args: &Args) -> Result<Subscriber, String> {
     let text = |fault: ClientFault| fault.to_string();
-    let options = Options { interval: args.interval, ..Options::default() };
+    let options = Options { interval: args.interval, newest_only: args.newest_only, ..Options::default() };
     let usual = args.transport.0.map_or(Scheme::Http, Transport::scheme).usual();
     let client = Client::new(args.url.as_deref().unwrap_or(usual)).map_err(text)?.with_options(options);
     let client = trusting(client, args.ca.as_deref(), args.insecure)?;

@@ -18,9 +18,14 @@ use stage::Stage;
 
 /// Makes a test of every case over every transport, and the list [`CARRIERS`] for what goes over all of them at once.
 macro_rules! shared {
-    (cases: $cases:tt transports: { $($transport:ident: $carrier:expr,)* }) => {
+    (cases: $cases:tt transports: { $($transport:ident: $carrier:expr,)* } in_the_clear_only: { $($clear:ident: $only:expr,)* }) => {
         /// Every transport.
-        const CARRIERS: &[Carrier] = &[$($carrier,)*];
+        const CARRIERS: &[Carrier] = &[$($carrier,)* $($only,)*];
+
+        $(mod $clear {
+            use super::*;
+            each!($only; in_the_clear; $cases);
+        })*
 
         $(mod $transport {
             use super::*;
@@ -72,6 +77,9 @@ shared! {
         tcp: Carrier::Client(Transport::Tcp),
         stomp: Carrier::Client(Transport::Stomp),
         stomp_websocket: Carrier::Client(Transport::StompWebSocket),
+    }
+    in_the_clear_only: {
+        udp: Carrier::Client(Transport::Udp),
     }
 }
 

@@ -162,6 +162,20 @@ impl Reader {
         }
     }
 
+    /// What is told in place of a publication that does not fit into a datagram.
+    pub async fn too_large(&mut self) -> Option<GapSeen> {
+        match self {
+            Self::Client(subscriber) => loop {
+                match subscriber.next_event().await.expect("the subscription stands") {
+                    Event::CaughtUp { .. } => (),
+                    Event::Gap(gap) => return Some(GapSeen { reason: gap.reason, asked: gap.asked, resumed: gap.resumed }),
+                    other => panic!("a gap is due, not {other:?}"),
+                }
+            },
+            Self::Plain(_) => None,
+        }
+    }
+
     /// Reads to the end, which is due.
     pub async fn end(mut self) -> End {
         match &mut self {

@@ -73,11 +73,12 @@ fn start(more: &str) -> Server {
     Server::start(config).expect("a free port")
 }
 
-/// A client that knows where the server speaks HTTP, the native protocol and STOMP.
+/// A client that knows where the server speaks HTTP, the native protocol and STOMP; and UDP, which has no TLS.
 fn client(server: &Server, [http, tcp, stomp]: [&str; 3]) -> Client {
     let listening = server.addresses();
     let at = |scheme: &str, address: Option<SocketAddr>| format!("{scheme}://{}", address.expect("it listens"));
     let client = Client::new(&at(http, listening.http)).and_then(|client| client.also_at(&at(tcp, listening.tcp)));
+    let client = client.and_then(|client| client.also_at(&at("udp", listening.udp)));
     client.and_then(|client| client.also_at(&at(stomp, listening.stomp))).expect("addresses")
 }
 
@@ -113,10 +114,11 @@ pub fn offset(cursor: &Cursor) -> u64 {
 /// Little room on the tape and in the kernel, so that whoever pauses has to catch up from history; and short histories to fall out of.
 const CONFIG: &str = r#"
 workers = 2
-listen = { http = "127.0.0.1:0", tcp = "127.0.0.1:0", stomp = "127.0.0.1:0" }
+listen = { http = "127.0.0.1:0", tcp = "127.0.0.1:0", udp = "127.0.0.1:0", stomp = "127.0.0.1:0" }
 delivery.tape_bytes_max = "16 KiB"
 delivery.send_buffer_bytes = "16 KiB"
 shutdown.timeout = "2s"
+udp.datagram_bytes_max = "16 KiB"
 websocket.close_timeout = "500ms"
 
 [[channels]]

@@ -9,6 +9,7 @@ use crate::position::Position;
 use crate::publication::Publication;
 use crate::start::Gap;
 use crate::stomp::{FormKey, MessageForm};
+use crate::udp::{DATAGRAM_BYTES_MIN, write_announcement};
 use crate::websocket::deflate::{Compressions, DeflateConfig, Deflaters, WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
 use crate::websocket::{Opcode, write_frame};
 
@@ -34,6 +35,8 @@ pub enum Framing {
     Chunked,
     /// A message of WebSocket (RFC 6455, 5.6): binary where the payload is, else text.
     WebSocket,
+    /// A line in a datagram: a publication that does not fit is announced instead.
+    Datagram,
 }
 
 /// Writes records in any encoding. It belongs to one thread; a clone starts with deflaters and STOMP forms of its own.
@@ -41,6 +44,7 @@ pub enum Framing {
 pub struct Encoder {
     forms: Forms,
     deflaters: Deflaters,
+    datagram_bytes_max: usize,
 }
 
 impl Encoding {
@@ -71,7 +75,7 @@ impl Encoding {
 }
 
 const FORMATS: [Format; 6] = [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart, Format::Stomp(FormKey::ANY)];
-const FRAMINGS: [Framing; 3] = [Framing::Raw, Framing::Chunked, Framing::WebSocket];
+const FRAMINGS: [Framing; 4] = [Framing::Raw, Framing::Chunked, Framing::WebSocket, Framing::Datagram];
 /// The windows, and none.
 const WINDOWS: usize = Window::COUNT + 1;
 
@@ -83,7 +87,12 @@ impl Encoder {
 
     /// An encoder that compresses, where that was agreed, by this configuration's level and threshold.
     pub fn with_deflate(forms: Forms, config: DeflateConfig) -> Self {
-        Self { forms, deflaters: Deflaters::new(config) }
+        Self { forms, deflaters: Deflaters::new(config), datagram_bytes_max: DATAGRAM_BYTES_MIN }
+    }
+
+    /// Bounds the lines of datagrams.
+    pub fn set_datagram_bytes_max(&mut self, bytes_max: usize) {
+        self.datagram_bytes_max = bytes_max;
     }
 
     /// Compresses by another level and threshold from now on.
@@ -137,7 +146,12 @@ impl Encoder {
             }
             _ => (),
         }
+        let start = out.len();
         self.frame(encoding, out, |out| self.forms.publication(encoding.format, channel, publication, composite, out));
+        if encoding.framing == Framing::Datagram && out.len() - start > self.datagram_bytes_max {
+            out.truncate(start);
+            write_announcement(channel, publication, out);
+        }
     }
 
     /// What a stream begins with and the first record of a subscription: where it starts.
@@ -172,7 +186,7 @@ impl Encoder {
 
     /// Writes a record with its framing; nothing for a record that is empty, since an empty chunk would end the body.
     pub fn frame(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-        if encoding.framing == Framing::Raw {
+        if matches!(encoding.framing, Framing::Raw | Framing::Datagram) {
             return write(out);
         }
         let mut record = BytesMut::new();
@@ -181,7 +195,7 @@ impl Encoder {
             return;
         }
         match encoding.framing {
-            Framing::Raw => (),
+            Framing::Raw | Framing::Datagram => (),
             Framing::Chunked => {
                 write_chunk_size(record.len(), out);
                 out.put_slice(&record);

@@ -25,6 +25,7 @@ pub mod snapshot;
 pub mod start;
 pub mod stomp;
 pub mod timestamp;
+pub mod udp;
 pub mod websocket;
 
 pub use composite::{Composite, CompositeCursor, CompositeFault};

@@ -13,6 +13,7 @@ use crate::transport::http::{Exchange, Plan};
 use crate::transport::stomp::StompPhase;
 use crate::transport::stream::Streaming;
 use crate::transport::tcp::Lines;
+use crate::transport::udp::Leased;
 use crate::transport::websocket::WebSocketPhase;
 use crate::worker::held::Pending;
 
@@ -61,6 +62,8 @@ pub(crate) enum Phase {
     Handover,
     /// Lines over TCP.
     Lines(Box<Lines>),
+    /// What an address follows over UDP.
+    Datagrams(Box<Leased>),
     /// STOMP over TCP.
     Stomp(Box<StompPhase>),
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.

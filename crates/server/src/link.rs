@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::http2::Stream;
 use crate::tls::{News, TlsLink};
+use crate::transport::udp::Peer;
 
 /// A connection's two ends.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub enum Link {
     Tls(Rc<TlsLink>),
     /// A stream of an HTTP/2 connection.
     Stream(Rc<Stream>),
+    /// Datagrams to one address. What it sends comes by the worker's own socket.
+    Datagrams(Rc<Peer>),
 }
 
 /// What a read found.
@@ -62,6 +65,7 @@ impl Link {
             }
             Self::Tls(link) => link.try_read(input),
             Self::Stream(stream) => stream.try_read(input),
+            Self::Datagrams(_) => Read::Nothing,
         }
     }
 
@@ -72,6 +76,7 @@ impl Link {
             Self::Plain(stream) => _ = stream.readable().await,
             Self::Tls(link) => link.readable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_readable(cx)).await,
+            Self::Datagrams(_) => pending().await,
         }
     }
 
@@ -82,6 +87,7 @@ impl Link {
             Self::Plain(stream) => _ = stream.writable().await,
             Self::Tls(link) => link.writable().await,
             Self::Stream(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
+            Self::Datagrams(peer) => peer.writable().await,
         }
     }
 
@@ -90,8 +96,8 @@ impl Link {
         match self {
             Self::Plain(stream) => _ = stream.ready(Interest::ERROR).await,
             Self::Tls(link) => _ = link.socket().ready(Interest::ERROR).await,
-            // Its connection knows.
-            Self::Stream(_) => pending().await,
+            // Its connection knows; and over UDP nothing breaks.
+            Self::Stream(_) | Self::Datagrams(_) => pending().await,
         }
     }
 
@@ -102,6 +108,7 @@ impl Link {
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Write),
             Self::Tls(link) => link.shut_write(),
             Self::Stream(stream) => stream.shut_write(),
+            Self::Datagrams(_) => (),
         }
     }
 
@@ -110,6 +117,7 @@ impl Link {
         match self {
             Self::Plain(_) | Self::Tls(_) => true,
             Self::Stream(stream) => stream.lingers(),
+            Self::Datagrams(_) => false,
         }
     }
 
@@ -119,6 +127,7 @@ impl Link {
             Self::Plain(stream) => _ = SockRef::from(&**stream).shutdown(Shutdown::Both),
             Self::Tls(link) => link.cut(),
             Self::Stream(stream) => stream.cut(),
+            Self::Datagrams(_) => (),
         }
     }
 
@@ -143,7 +152,7 @@ impl Link {
     /// Whether what goes over it is encrypted.
     pub fn is_sealed(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Datagrams(_) => false,
             Self::Tls(link) => link.is_sealed(),
             Self::Stream(stream) => stream.is_sealed(),
         }
@@ -156,6 +165,7 @@ impl Sink for Link {
             Self::Plain(stream) => written(stream.try_write(bytes), bytes.len()),
             Self::Tls(link) => link.try_write(bytes),
             Self::Stream(stream) => stream.try_write(bytes),
+            Self::Datagrams(peer) => peer.try_write(bytes),
         }
     }
 
@@ -179,6 +189,7 @@ impl Sink for Link {
                 }
                 Written::All
             }
+            Self::Datagrams(peer) => peer.try_write_vectored(slices),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::listeners::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::shared::{Shared, directory_limits, engine_of, queue_bounds, rules_of};
 use crate::tls::{self, Tls, TlsError, TlsNotice};
+use crate::transport::udp::{self, UdpDoor};
 use crate::worker::{Door, Worker, WorkerRef};
 
 /// A running server.
@@ -65,6 +66,8 @@ pub struct Addresses {
     pub tcp: Option<SocketAddr>,
     /// HTTP in the clear, which leads to TLS.
     pub redirect: Option<SocketAddr>,
+    /// The native protocol over UDP.
+    pub udp: Option<SocketAddr>,
     /// STOMP over TCP.
     pub stomp: Option<SocketAddr>,
 }
@@ -115,7 +118,8 @@ impl Server {
         let http = open(Door::Http, config.listen.http, &starting.http)?;
         let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
         let stomp = open(Door::Stomp, config.listen.stomp, &starting.stomp)?;
-        let addresses = Addresses { http, tcp, stomp, redirect: open(Door::Redirect, config.listen.redirect, &[])? };
+        let (udp, doors) = listen_udp(&config, workers)?;
+        let addresses = Addresses { http, tcp, udp, stomp, redirect: open(Door::Redirect, config.listen.redirect, &[])? };
         // Before the data directory: a certificate that cannot be used must not cost the snapshot.
         let stop = watch::channel(false).0;
         let ips: Vec<_> = [addresses.http, addresses.tcp, addresses.stomp].into_iter().flatten().map(|address| address.ip()).collect();
@@ -133,7 +137,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new(workers));
         let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers, tls));
         let server = Self { addresses, stop, shared: watch::channel(shared).0, threads: Mutex::default(), data: Mutex::new(data) };
-        if let Err(error) = server.start_workers(listeners) {
+        if let Err(error) = server.start_workers(listeners, doors) {
             // What was taken up is put down again.
             server.shutdown();
             server.join()?;
@@ -204,15 +208,16 @@ impl Server {
         Ok(data.save(&engine)?)
     }
 
-    fn start_workers(&self, listeners: Vec<Listeners>) -> io::Result<()> {
+    fn start_workers(&self, listeners: Vec<Listeners>, doors: Vec<UdpDoor>) -> io::Result<()> {
         let encoder = Encoder::with_deflate(Forms::new(rand::random()), self.shared.borrow().deflate);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let workers = self.shared.borrow().workers;
-        let mut listeners = listeners.into_iter();
+        let (mut listeners, mut doors) = (listeners.into_iter(), doors.into_iter());
         for index in 0..workers {
             let told = Told { stop: self.stop.subscribe(), shared: self.shared.subscribe() };
-            let (encoder, listeners) = (encoder.clone(), listeners.next().unwrap_or_default());
-            threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(index, encoder, listeners, told))?);
+            let (encoder, listeners, door) = (encoder.clone(), listeners.next().unwrap_or_default(), doors.next());
+            let work = move || run(index, encoder, listeners, door, told);
+            threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?);
         }
         Ok(())
     }
@@ -249,6 +254,19 @@ fn listen(
     }
 }
 
+/// A socket for each worker that receives datagrams. Tells where.
+fn listen_udp(config: &Config, workers: usize) -> Result<(Option<SocketAddr>, Vec<UdpDoor>), ServeFault> {
+    let Some(address) = config.listen.udp.address() else { return Ok((None, Vec::new())) };
+    match udp::bind(address, workers, config.udp.receive_buffer_bytes.as_usize(), config.listen.overlap) {
+        Ok((address, doors)) => Ok((Some(address), doors)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && matches!(config.listen.udp, Listener::IfFree(_)) => {
+            warn!(listener = "udp", %address, "another program holds the address; going on without this listener");
+            Ok((None, Vec::new()))
+        }
+        Err(source) => Err(ServeFault::CannotListen { listener: "udp", address, source }),
+    }
+}
+
 fn open_data_dir(config: &Config, cancelled: &AtomicBool) -> Result<Option<DataDir>, DataDirFault> {
     if config.data_dir.is_empty() {
         return Ok(None);
@@ -259,13 +277,16 @@ fn open_data_dir(config: &Config, cancelled: &AtomicBool) -> Result<Option<DataD
 }
 
 /// A worker's thread, from start to end.
-fn run(index: usize, encoder: Encoder, listeners: Listeners, told: Told) -> io::Result<()> {
+fn run(index: usize, encoder: Encoder, listeners: Listeners, door: Option<UdpDoor>, told: Told) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let shared = Arc::clone(&told.shared.borrow());
         let worker = Worker::start(shared, index, encoder);
         tokio::task::spawn_local(Worker::deliver(WorkerRef::clone(&worker)));
         tokio::task::spawn_local(Worker::deliver_queued(WorkerRef::clone(&worker)));
+        if let Some(door) = door {
+            udp::receive(door, &worker)?;
+        }
         work(&worker, listeners, told).await
     })
 }

@@ -68,6 +68,7 @@ fn balance(tally: Tally, pending: u64) -> Balance {
 /// The transport that a pairing of format and framing belongs to.
 pub(crate) fn kind_of(format: Format, framing: Framing) -> TransportKind {
     match (format, framing) {
+        (_, Framing::Datagram) => TransportKind::Udp,
         (Format::Stomp(_), Framing::WebSocket) => TransportKind::StompWebSocket,
         (Format::Stomp(_), _) => TransportKind::Stomp,
         (Format::Payload, _) => TransportKind::WebSocket,

@@ -13,6 +13,7 @@ pub mod mutate;
 mod names;
 mod snapshot;
 mod stomp;
+mod udp;
 mod websocket;
 
 /// A decoder's name, which is also its folder in the corpus, and what must hold for it.
@@ -35,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     ("start_query", http::start_query),
     ("stomp_decode", stomp::stomp_decode),
     ("stomp_session", stomp::stomp_session),
+    ("udp_datagram", udp::udp_datagram),
+    ("udp_told", udp::udp_told),
     ("websocket_decode", websocket::websocket_decode),
     ("websocket_deflate", websocket::websocket_deflate),
     ("websocket_handshake", handshake::websocket_handshake),

@@ -89,6 +89,12 @@ pub enum NativeFaultKind {
         /// The member.
         field: &'static str,
     },
+    /// A subscribe's wish for completeness that is neither true nor false.
+    #[error("repair is true (what is lost is asked for again) or false (only the newest)")]
+    InvalidRepair,
+    /// A repair without the place where it is to begin.
+    #[error("a repair needs after, the cursor before what was lost")]
+    RepairWithoutAfter,
     /// More than one place to start from.
     #[error("more than one start; give one of after, earliest, last and live")]
     TwoStarts,
@@ -168,6 +174,7 @@ impl NativeFaultKind {
             Self::ChannelNotText | Self::InvalidChannel(_) => "invalid-channel",
             Self::InvalidCursor => "invalid-cursor",
             Self::InvalidStart { .. } | Self::TwoStarts => "invalid-start",
+            Self::InvalidRepair | Self::RepairWithoutAfter => "invalid-repair",
             Self::MissingData | Self::InvalidData { .. } | Self::DataNotJson { .. } => "invalid-data",
             Self::PayloadTooLarge { .. } => "payload-too-large",
             Self::InvalidType => "invalid-type",

@@ -28,9 +28,11 @@ pub(super) enum Field {
     IdempotencyKey,
     Pong,
     EveryMs,
+    Repair,
+    Through,
 }
 
-const FIELDS: [(Field, &str); 17] = [
+const FIELDS: [(Field, &str); 19] = [
     (Field::Subscribe, "subscribe"),
     (Field::Publish, "publish"),
     (Field::Unsubscribe, "unsubscribe"),
@@ -48,6 +50,8 @@ const FIELDS: [(Field, &str); 17] = [
     (Field::IdempotencyKey, "idempotency_key"),
     (Field::Pong, "pong"),
     (Field::EveryMs, "every_ms"),
+    (Field::Repair, "repair"),
+    (Field::Through, "through"),
 ];
 
 const COMMANDS: [Field; 5] = [Field::Subscribe, Field::Publish, Field::Unsubscribe, Field::Ping, Field::Pong];
@@ -63,6 +67,7 @@ impl Field {
             Self::Subscribe => &[Self::Id, Self::After, Self::Earliest, Self::Last, Self::Live],
             Self::Publish => &[Self::Id, Self::Data, Self::Type, Self::Key, Self::Headers, Self::Base64, Self::IdempotencyKey],
             Self::Unsubscribe => &[Self::Id],
+            Self::Repair => &[Self::Id, Self::After, Self::Through],
             Self::Ping => &[Self::EveryMs],
             _ => &[],
         }
@@ -88,6 +93,11 @@ impl<'a> Members<'a> {
     /// A member's value, as it was given.
     pub(super) fn raw(&self, field: Field) -> Option<&'a RawValue> {
         self.values[field as usize]
+    }
+
+    /// Takes a member away, as if it had not been given; null counts as not given.
+    pub(super) fn take(&mut self, field: Field) -> Option<&'a RawValue> {
+        self.values[field as usize].take().filter(|raw| raw.get() != "null")
     }
 
     /// A member's value, unless it is null.

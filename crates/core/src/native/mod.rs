@@ -2,11 +2,13 @@
 //!
 //! Bytes become a [`Command`] here or a [`NativeFault`]; what the server says back is written by the `write_` functions.
 
+mod datagram;
 mod draft;
 mod encode;
 mod fault;
 mod members;
 
+pub(crate) use datagram::decode_datagram_line;
 pub use encode::{write_agreed, write_done, write_error, write_fault, write_ping, write_pong, write_published, write_subscribed};
 pub use fault::{NativeFault, NativeFaultKind};
 

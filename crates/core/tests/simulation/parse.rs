@@ -68,7 +68,7 @@ impl Parser {
     /// The next record that is there whole.
     pub(crate) fn next(&mut self) -> Option<Record> {
         match self.encoding.framing {
-            Framing::Raw => self.record(),
+            Framing::Raw | Framing::Datagram => self.record(),
             Framing::Chunked => self.chunk(),
             Framing::WebSocket => self.message(),
         }

@@ -393,7 +393,7 @@ impl World {
         match encoding.framing {
             Framing::WebSocket => write_close(&mut out, why.goodbye().code, &why.goodbye().reason),
             Framing::Raw if matches!(encoding.format, Format::Stomp(_)) => out.extend_from_slice(b"ERROR\n\n\0"),
-            Framing::Raw | Framing::Chunked => hub.encoder().goodbye(encoding, &why.goodbye(), 250, &mut out),
+            Framing::Raw | Framing::Chunked | Framing::Datagram => hub.encoder().goodbye(encoding, &why.goodbye(), 250, &mut out),
         }
         hub.send(key, out.freeze(), self.now_ms).expect("there is room for a goodbye");
         let shelf = self.shelf(worker);

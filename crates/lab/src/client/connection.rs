@@ -21,6 +21,7 @@ use super::stream::Stream;
 use super::subject::Subject;
 use super::target::{Scheme, Target};
 use super::tcp::Tcp;
+use super::udp::Udp;
 use super::websocket::NativeWebSocket;
 
 /// What carries a subscription.
@@ -38,6 +39,8 @@ pub enum Transport {
     Sse,
     /// A WebSocket with the native protocol.
     WebSocket,
+    /// Datagrams with the native protocol.
+    Udp,
     /// Lines of the native protocol over TCP.
     Tcp,
     /// STOMP over TCP.
@@ -53,6 +56,8 @@ pub struct Options {
     pub limits: Limits,
     /// The pause between two polls.
     pub interval: Duration,
+    /// Whether over UDP only the newest of what is due is wanted, and what is lost is passed over.
+    pub newest_only: bool,
 }
 
 /// A subscription to some channels over one transport, until that breaks.
@@ -77,13 +82,14 @@ enum Single {
     Multipart(Box<Multipart>),
     Sse(Sse),
     WebSocket(NativeWebSocket),
+    Udp(Box<Udp>),
     Tcp(Tcp),
     Stomp(Box<Stomp>),
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::WebSocket,
         Self::Sse,
         Self::Stream,
@@ -91,6 +97,7 @@ impl Transport {
         Self::LongPoll,
         Self::Poll,
         Self::Tcp,
+        Self::Udp,
         Self::Stomp,
         Self::StompWebSocket,
     ];
@@ -112,6 +119,7 @@ impl Transport {
             Self::Sse => "sse",
             Self::WebSocket => "websocket",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
             Self::Stomp => "stomp",
             Self::StompWebSocket => "stomp+ws",
         }
@@ -121,6 +129,7 @@ impl Transport {
     pub const fn scheme(self) -> Scheme {
         match self {
             Self::Tcp => Scheme::Tcp,
+            Self::Udp => Scheme::Udp,
             Self::Stomp => Scheme::Stomp,
             _ => Scheme::Http,
         }
@@ -171,6 +180,7 @@ impl Connection {
         let Carrier::One(single) = self.carrier else { return };
         match *single {
             Single::WebSocket(websocket) => websocket.close().await,
+            Single::Udp(udp) => udp.close().await,
             Single::Tcp(tcp) => tcp.close().await,
             Single::Stomp(stomp) => stomp.close().await,
             _ => (),
@@ -193,11 +203,12 @@ impl Single {
         target: &Target,
         transport: Transport,
         starts: &[(ChannelName, Start)],
-        Options { limits, .. }: Options,
+        Options { limits, newest_only, .. }: Options,
     ) -> Result<Option<Self>, ClientFault> {
         let single = match transport {
             Transport::WebSocket => Self::WebSocket(NativeWebSocket::open(target, starts, limits).await?),
             Transport::Tcp => Self::Tcp(Tcp::open(target, starts, limits).await?),
+            Transport::Udp => Self::Udp(Box::new(Udp::open(target, starts, newest_only, limits).await?)),
             Transport::Stomp => Self::Stomp(Box::new(Stomp::open(target, Over::Tcp, starts, limits).await?)),
             Transport::StompWebSocket => Self::Stomp(Box::new(Stomp::open(target, Over::WebSocket, starts, limits).await?)),
             _ => return Ok(None),
@@ -206,14 +217,14 @@ impl Single {
     }
 
     async fn open(target: &Target, transport: Transport, subject: Subject, options: Options) -> Result<Self, ClientFault> {
-        let Options { limits, interval } = options;
+        let Options { limits, interval, .. } = options;
         match transport {
             Transport::Poll => Ok(Self::Poll(Poll::new(target, subject, interval, limits))),
             Transport::LongPoll => Ok(Self::LongPoll(LongPoll::new(target, subject, limits))),
             Transport::Stream => Stream::open(target, subject, limits).await.map(Self::Stream),
             Transport::Multipart => Multipart::open(target, subject, limits).await.map(Box::new).map(Self::Multipart),
             Transport::Sse => Sse::open(target, subject, limits).await.map(Self::Sse),
-            Transport::WebSocket | Transport::Tcp | Transport::Stomp | Transport::StompWebSocket => {
+            Transport::WebSocket | Transport::Tcp | Transport::Udp | Transport::Stomp | Transport::StompWebSocket => {
                 Err(ClientFault::contract("this transport asks for its channels by itself"))
             }
         }
@@ -227,6 +238,7 @@ impl Single {
             Self::Multipart(multipart) => multipart.next().await,
             Self::Sse(sse) => sse.next().await,
             Self::WebSocket(websocket) => websocket.next().await,
+            Self::Udp(udp) => udp.next().await,
             Self::Tcp(tcp) => tcp.next().await,
             Self::Stomp(stomp) => stomp.next().await,
         }
@@ -298,6 +310,6 @@ impl FromStr for Transport {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: Limits::default(), interval: Duration::from_secs(1) }
+        Self { limits: Limits::default(), interval: Duration::from_secs(1), newest_only: false }
     }
 }

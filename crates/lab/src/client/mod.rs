@@ -26,6 +26,7 @@ pub mod subscriber;
 pub mod target;
 pub mod tcp;
 pub mod tls;
+pub mod udp;
 pub mod websocket;
 
 use bongsu_core::{ChannelName, Start};

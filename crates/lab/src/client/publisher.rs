@@ -18,6 +18,7 @@ use super::native_socket::NativeSocket;
 use super::record::{self, Record};
 use super::stomp::{Over, StompPublisher};
 use super::target::{Scheme, Target};
+use super::udp::UdpPublisher;
 
 /// A publisher on a server. One request at a time, so what it publishes keeps its order.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ enum Way {
     Http(Box<Http>),
     WebSocket(Option<NativeSocket>),
     Tcp(Option<NativeSocket>),
+    Udp(Option<Box<UdpPublisher>>),
     Stomp(Transport, Box<StompPublisher>),
 }
 
@@ -47,6 +49,8 @@ pub enum PublishOver {
     WebSocket,
     /// Lines of the native protocol over TCP.
     Tcp,
+    /// Datagrams with the native protocol.
+    Udp,
     /// STOMP over TCP.
     Stomp,
     /// STOMP over a WebSocket.
@@ -55,7 +59,7 @@ pub enum PublishOver {
 
 impl PublishOver {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Http, Self::WebSocket, Self::Tcp, Self::Stomp, Self::StompWebSocket];
+    pub const ALL: [Self; 6] = [Self::Http, Self::WebSocket, Self::Tcp, Self::Udp, Self::Stomp, Self::StompWebSocket];
 
     /// The word on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -63,6 +67,7 @@ impl PublishOver {
             Self::Http => "http",
             Self::WebSocket => Transport::WebSocket.as_str(),
             Self::Tcp => Transport::Tcp.as_str(),
+            Self::Udp => Transport::Udp.as_str(),
             Self::Stomp => Transport::Stomp.as_str(),
             Self::StompWebSocket => Transport::StompWebSocket.as_str(),
         }
@@ -72,6 +77,7 @@ impl PublishOver {
     pub fn implied(target: &Target) -> Self {
         match target.implied() {
             Some(Transport::Tcp) => Self::Tcp,
+            Some(Transport::Udp) => Self::Udp,
             Some(Transport::Stomp) => Self::Stomp,
             Some(Transport::StompWebSocket) => Self::StompWebSocket,
             _ => Self::Http,
@@ -83,6 +89,7 @@ impl PublishOver {
         match self {
             Self::Http | Self::WebSocket | Self::StompWebSocket => Scheme::Http,
             Self::Tcp => Scheme::Tcp,
+            Self::Udp => Scheme::Udp,
             Self::Stomp => Scheme::Stomp,
         }
     }
@@ -129,6 +136,7 @@ impl Publisher {
             PublishOver::Http => over_http(&self.target, self.options),
             PublishOver::WebSocket => Way::WebSocket(None),
             PublishOver::Tcp => Way::Tcp(None),
+            PublishOver::Udp => Way::Udp(None),
             PublishOver::Stomp => Way::Stomp(Transport::Stomp, Box::new(StompPublisher::new(Over::Tcp))),
             PublishOver::StompWebSocket => Way::Stomp(Transport::StompWebSocket, Box::new(StompPublisher::new(Over::WebSocket))),
         };
@@ -216,6 +224,15 @@ impl Publisher {
                     None => NativeSocket::open_tcp(target.of(Transport::Tcp)?, limits).await?,
                 };
                 publish_on(socket, kept, outgoing).await
+            }
+            Way::Udp(kept) => {
+                let mut udp = match kept.take() {
+                    Some(udp) => udp,
+                    None => Box::new(UdpPublisher::open(target.of(Transport::Udp)?, limits.answer_max).await?),
+                };
+                let results = udp.publish_all(outgoing, &mut self.chance).await?;
+                *kept = Some(udp);
+                Ok(results)
             }
             Way::Stomp(transport, publisher) => publisher.publish(target.of(*transport)?, outgoing, limits).await,
         }

@@ -9,7 +9,7 @@ use super::connection::Transport;
 use super::fault::ClientFault;
 use super::tls::Trust;
 
-/// A server's address: `http://host:port`, perhaps with a path that a proxy puts before it, or `tcp://host:port`, `stomp://host:port`.
+/// A server's address: `http://host:port`, perhaps with a path that a proxy puts before it, or `tcp://host:port`, `udp://host:port`, `stomp://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     scheme: Scheme,
@@ -29,6 +29,8 @@ pub enum Scheme {
     Http,
     /// Lines of the native protocol.
     Tcp,
+    /// Datagrams of the native protocol.
+    Udp,
     /// STOMP.
     Stomp,
 }
@@ -39,7 +41,7 @@ impl Scheme {
         match self {
             Self::Http if sealed => 443,
             Self::Http => 80,
-            Self::Tcp => 7070,
+            Self::Tcp | Self::Udp => 7070,
             Self::Stomp => 61613,
         }
     }
@@ -49,6 +51,7 @@ impl Scheme {
         match self {
             Self::Http => "http://127.0.0.1:8080",
             Self::Tcp => "tcp://127.0.0.1:7070",
+            Self::Udp => "udp://127.0.0.1:7070",
             Self::Stomp => "stomp://127.0.0.1:61613",
         }
     }
@@ -86,10 +89,13 @@ impl Target {
             Some(("https" | "wss", rest)) => (Scheme::Http, true, rest),
             Some(("tcp", rest)) => (Scheme::Tcp, false, rest),
             Some(("tcps" | "tcp+tls", rest)) => (Scheme::Tcp, true, rest),
+            Some(("udp", rest)) => (Scheme::Udp, false, rest),
             Some(("stomp", rest)) => (Scheme::Stomp, false, rest),
             Some(("stomps" | "stomp+tls", rest)) => (Scheme::Stomp, true, rest),
             _ => {
-                return Err(fault("write http://host:port, tcp://host:port or stomp://host:port, over TLS https://, tcps:// or stomps://"));
+                return Err(fault(
+                    "write http://host:port, tcp://host:port, udp://host:port or stomp://host:port, over TLS https://, tcps:// or stomps://",
+                ));
             }
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -140,6 +146,7 @@ impl Target {
     pub fn implied(&self) -> Option<Transport> {
         match self.scheme {
             Scheme::Tcp => Some(Transport::Tcp),
+            Scheme::Udp => Some(Transport::Udp),
             Scheme::Stomp => Some(Transport::Stomp),
             Scheme::Http => self.prefix.ends_with(STOMP).then_some(Transport::StompWebSocket),
         }

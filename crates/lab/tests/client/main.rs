@@ -15,7 +15,7 @@ use bongsu_lab::client::{BackoffLimits, Client, ClientFault, Event, Limits, Noti
 /// A client that does not wait longer than a test should.
 pub(crate) fn client(url: &str) -> Client {
     let limits = Limits { wait: Duration::from_secs(7), ..Limits::default() };
-    Client::new(url).expect("an address").with_options(Options { limits, interval: Duration::from_millis(1) })
+    Client::new(url).expect("an address").with_options(Options { limits, interval: Duration::from_millis(1), newest_only: false })
 }
 
 pub(crate) const AT_ONCE: BackoffLimits = BackoffLimits { first_max: Duration::from_millis(1), max: Duration::from_millis(1) };

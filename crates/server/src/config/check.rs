@@ -18,6 +18,7 @@ impl Config {
         self.http2.check_ranges(&mut |key, value, allowed| within("http2", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
+        self.udp.check_ranges(&mut |key, value, allowed| within("udp", key, value, allowed));
         self.stomp.check_ranges(&mut |key, value, allowed| within("stomp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
         self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
@@ -63,14 +64,22 @@ impl Config {
             let (one, all) = (self.http.body_bytes_max.to_string(), self.http.batch_bytes_max.to_string());
             disagree("http.body_bytes_max", one, "http.batch_bytes_max", all);
         }
+        if self.udp.datagram_bytes_max > self.udp.in_flight_bytes_max {
+            let (one, all) = (self.udp.datagram_bytes_max.to_string(), self.udp.in_flight_bytes_max.to_string());
+            disagree("udp.datagram_bytes_max", one, "udp.in_flight_bytes_max", all);
+        }
         if self.stomp.prefetch_default > self.stomp.prefetch_max {
             let (one, all) = (self.stomp.prefetch_default.to_string(), self.stomp.prefetch_max.to_string());
             disagree("stomp.prefetch_default", one, "stomp.prefetch_max", all);
         }
-        if [self.listen.http, self.listen.tcp, self.listen.stomp].iter().all(|listener| *listener == Listener::Off) {
+        let listen = &self.listen;
+        if [listen.http, listen.tcp, listen.udp, listen.stomp].iter().all(|listener| *listener == Listener::Off) {
             faults.push(Fault::NobodyListens);
         }
         faults.extend(self.check_tls_together());
+        if let Some(address) = self.listen.udp.address().filter(|address| !address.ip().is_loopback() && !self.udp.cleartext) {
+            faults.push(Fault::UdpInTheClear { address });
+        }
         faults
     }
 }

@@ -70,6 +70,15 @@ pub enum Fault {
         /// Its value.
         high_value: String,
     },
+    /// Datagrams would leave this machine unencrypted, and nobody said that they may.
+    #[error(
+        "listen.udp = {address}: over UDP nothing is encrypted, so that beyond this machine it must be asked for: \
+         --udp-cleartext, or udp.cleartext = true; else listen at 127.0.0.1, or say off"
+    )]
+    UdpInTheClear {
+        /// Where it would listen.
+        address: std::net::SocketAddr,
+    },
     /// Every listener is off.
     #[error("every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080")]
     NobodyListens,

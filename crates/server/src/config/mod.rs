@@ -50,6 +50,8 @@ pub struct Config {
     pub websocket: WebSocket,
     /// Bounds on the native protocol over TCP.
     pub tcp: Tcp,
+    /// Bounds on the native protocol over UDP.
+    pub udp: Udp,
     /// Bounds on STOMP, over TCP and WebSocket.
     pub stomp: Stomp,
     /// The WebSocket echo at `/echo`.
@@ -83,6 +85,8 @@ section! {
         tcp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
         /// HTTP in the clear beside TLS, which leads to TLS and answers ACME.
         redirect: Listener = Listener::Off;
+        /// The native protocol over UDP, JSON objects in datagrams.
+        udp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
         /// STOMP over TCP.
         stomp: Listener = Listener::IfFree(([127, 0, 0, 1], 61613).into());
         /// Whether another server may listen at the same addresses at the same time.
@@ -193,6 +197,38 @@ section! {
         ping_timeout: Period = Period::secs(20), in Period::millis(10)..=Period::days(1);
         /// Channels that one connection may subscribe to.
         subscriptions_max: usize = 1_000, in 1..=1_000_000;
+    }
+}
+
+section! {
+    /// Bounds on the native protocol over UDP.
+    Udp {
+        /// Whether datagrams may leave this machine as they are: nothing encrypts them.
+        cleartext: bool = false;
+        /// Bytes of a datagram, either way.
+        datagram_bytes_max: Size = Size::bytes(1_200), in Size::bytes(1_200)..=Size::bytes(65_507);
+        /// Addresses that follow something at once.
+        clients_max: usize = 10_000, in 1..=10_000_000;
+        /// Channels that one address may subscribe to.
+        subscriptions_max: usize = 64, in 1..=1_000_000;
+        /// How long a subscription lasts unless it is renewed.
+        lease: Period = Period::secs(30), in Period::millis(10)..=Period::days(1);
+        /// How long a cookie holds.
+        cookie_lifetime: Period = Period::minutes(2), in Period::millis(10)..=Period::days(1);
+        /// Datagrams of addresses without a valid cookie that are answered in a second.
+        strangers_per_second_max: usize = 10_000, in 1..=10_000_000;
+        /// Repairs that one address may ask for in a second.
+        repairs_per_second_max: usize = 1_000, in 1..=1_000_000;
+        /// Bytes that one address is sent at once.
+        in_flight_bytes_max: Size = Size::kib(64), in Size::kib(4)..=Size::mib(64);
+        /// Bytes that one address is sent in a second.
+        bytes_per_second_max: Size = Size::mib(8), in Size::kib(1)..=Size::gib(10);
+        /// How long after a channel's last publication its head is told.
+        head_after: Period = Period::millis(100), in Period::millis(50)..=Period::hours(1);
+        /// How often the head of a silent channel is told in the end.
+        head_interval_max: Period = Period::secs(5), in Period::millis(50)..=Period::hours(1);
+        /// The kernel's receive buffer of each worker's socket; 0 leaves it to the kernel.
+        receive_buffer_bytes: Size = Size::mib(1), in Size::bytes(0)..=Size::gib(1);
     }
 }
 

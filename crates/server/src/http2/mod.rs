@@ -147,13 +147,8 @@ impl Worker {
                 let reason = *reason;
                 self.close(key, reason);
             }
-            Phase::Closing(_)
-            | Phase::Head
-            | Phase::Waiting(_)
-            | Phase::Streaming(_)
-            | Phase::Lines(_)
-            | Phase::Stomp(_)
-            | Phase::Handover => (),
+            Phase::Closing(_) | Phase::Head | Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover => (),
+            Phase::Lines(_) | Phase::Stomp(_) | Phase::Datagrams(_) => (),
         }
     }
 

@@ -71,6 +71,8 @@ label! {
         Native = "native",
         /// The native protocol over TCP.
         Tcp = "tcp",
+        /// The native protocol over UDP.
+        Udp = "udp",
         /// STOMP over TCP.
         Stomp = "stomp",
         /// STOMP over a WebSocket.

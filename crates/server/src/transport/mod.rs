@@ -9,4 +9,5 @@ pub(crate) mod start;
 pub(crate) mod stomp;
 pub(crate) mod stream;
 pub(crate) mod tcp;
+pub(crate) mod udp;
 pub(crate) mod websocket;

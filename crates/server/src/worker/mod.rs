@@ -35,6 +35,7 @@ use crate::shared::Shared;
 use crate::tally::Tallies;
 use crate::tls::TlsLink;
 use crate::transport::stomp::Consumers;
+use crate::transport::udp::Udp;
 use held::Held;
 use leaving::Leaving;
 
@@ -65,6 +66,8 @@ pub(crate) struct Worker {
     held: Held,
     tallies: Tallies,
     ticks: u64,
+    /// Its part of UDP, if there is a listener.
+    pub(crate) udp: Option<Box<Udp>>,
 }
 
 /// Which listener a connection came in by.
@@ -118,7 +121,8 @@ impl Door {
 }
 
 impl Worker {
-    pub(crate) fn start(shared: Arc<Shared>, index: usize, encoder: Encoder) -> WorkerRef {
+    pub(crate) fn start(shared: Arc<Shared>, index: usize, mut encoder: Encoder) -> WorkerRef {
+        encoder.set_datagram_bytes_max(shared.config.udp.datagram_bytes_max.as_usize());
         let limits = hub_limits(&shared);
         let coder = coder(&shared);
         Rc::new_cyclic(|me| {
@@ -141,6 +145,7 @@ impl Worker {
                 held: Held::default(),
                 tallies: Tallies::default(),
                 ticks: 0,
+                udp: None,
                 shared,
             })
         })
@@ -150,6 +155,7 @@ impl Worker {
     pub(crate) fn go_on_under(&mut self, shared: Arc<Shared>) {
         self.hub.reconfigure(hub_limits(&shared), |channel| shared.rules.of(channel));
         self.hub.encoder_mut().reconfigure(shared.deflate);
+        self.hub.encoder_mut().set_datagram_bytes_max(shared.config.udp.datagram_bytes_max.as_usize());
         self.coder = coder(&shared);
         self.shared = shared;
         self.retry_all_held();
@@ -330,6 +336,7 @@ impl Worker {
         for progress in self.hub.take_progress(&self.shared.engine.of_worker(self.index)) {
             self.shared.engine.of_worker(self.index).taken(&progress);
         }
+        self.on_stirred();
     }
 
     /// Waits, once, until a blocked connection takes more.
@@ -394,6 +401,9 @@ impl Worker {
         self.stop_consuming(key, reason);
         let Some(connection) = self.hub.remove(key) else { return };
         connection.link.cut();
+        if let Link::Datagrams(peer) = &connection.link {
+            self.forget_client(&peer.client, key);
+        }
         if let Some(kind) = connection.paused {
             self.metrics.reading_resumed(kind);
         }

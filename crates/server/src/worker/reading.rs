@@ -141,7 +141,7 @@ impl Worker {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
             Phase::WebSocket(_) | Phase::Lines(_) | Phase::Stomp(_) => waiting_bytes > own_max,
-            Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover => false,
+            Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover | Phase::Datagrams(_) => false,
         }
     }
 
@@ -160,7 +160,7 @@ impl Worker {
                 Phase::WebSocket(_) => self.on_websocket(key, input),
                 Phase::Lines(_) => self.on_lines(key, input),
                 Phase::Stomp(_) => self.on_stomp(key, input),
-                Phase::Waiting(_) | Phase::Handover => false,
+                Phase::Waiting(_) | Phase::Handover | Phase::Datagrams(_) => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
                     input.clear();
@@ -187,7 +187,7 @@ impl Worker {
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
-            Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover => CloseReason::Client,
+            Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover | Phase::Datagrams(_) => CloseReason::Client,
         };
         self.close(key, reason);
     }
@@ -221,7 +221,7 @@ async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32
                 let socket = match link {
                     Link::Plain(stream) => Rc::into_inner(stream).map(Socket::Plain),
                     Link::Tls(link) => Some(Socket::Tls(TlsStream::new(link))),
-                    Link::Stream(_) => None,
+                    Link::Stream(_) | Link::Datagrams(_) => None,
                 };
                 if let Some(socket) = socket {
                     let again = WorkerRef::clone(&worker);

@@ -83,7 +83,7 @@ impl Worker {
         let (due_ms, framing) = (stomp.beats.due_ms(), stomp.framing);
         match framing {
             Framing::WebSocket => self.arm_websocket(key),
-            Framing::Raw | Framing::Chunked => self.arm(key, due_ms),
+            Framing::Raw | Framing::Chunked | Framing::Datagram => self.arm(key, due_ms),
         }
     }
 

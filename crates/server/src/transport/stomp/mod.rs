@@ -250,7 +250,7 @@ impl Worker {
         match framing {
             // Its headers are text, and so is the body of an ERROR.
             Framing::WebSocket => self.hub.encoder().message(deflate, Opcode::Text, frame, replies),
-            Framing::Raw | Framing::Chunked => replies.extend_from_slice(frame),
+            Framing::Raw | Framing::Chunked | Framing::Datagram => replies.extend_from_slice(frame),
         }
     }
 

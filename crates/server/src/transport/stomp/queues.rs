@@ -181,7 +181,7 @@ impl Worker {
                 let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
                 self.hub.encoder().message(deflate, opcode, &frame, frames);
             }
-            Framing::Raw | Framing::Chunked => form.write_queued(queue, message, *deliveries, frames),
+            Framing::Raw | Framing::Chunked | Framing::Datagram => form.write_queued(queue, message, *deliveries, frames),
         }
     }
 
