@@ -17,8 +17,9 @@ The project's chores.
   cargo xtask test [--only PART]…            install what the tests need, then run everything
                                              PART: rust, python, curl, proxies, node or browser; several with commas
   cargo xtask fuzz [--seconds N] [TARGET]    feed the decoders with mutated input, 60 seconds unless said otherwise
-  cargo xtask conformance autobahn [--cases PATTERN]…
-                                             run the Autobahn test suite against /echo; all cases take some 20 minutes";
+  cargo xtask conformance autobahn [--cases PATTERN]… [--via http1|http2]
+                                             run the Autobahn test suite against /echo, directly and over HTTP/2 (through
+                                             nghttpx); all cases take some 20 minutes each way";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

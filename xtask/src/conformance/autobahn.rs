@@ -1,56 +1,77 @@
-//! `cargo xtask conformance autobahn`: the suites that take too long, or need too much, to run with every change.
+//! `cargo xtask conformance autobahn`: Autobahn's fuzzing client against `/echo`, directly and through HTTP/2.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::fs::File;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::process::{Running, Server, folder, text};
 use crate::steps::{Steps, run as done, succeeds};
-use crate::test::{BINARY_VARIABLE, binary};
+use crate::test::BINARY_VARIABLE;
 use crate::{cargo, command, repository};
 
 /// What to run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Autobahn's case patterns, such as `12.*`.
     cases: Vec<String>,
+    /// The way to the server; both if none is named.
+    via: Option<Via>,
+}
+
+/// The way from the suite to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Via {
+    /// HTTP/1.1, as the suite speaks it.
+    Http1,
+    /// Through nghttpx, which makes an extended CONNECT over HTTP/2 of each handshake.
+    Http2,
 }
 
 /// Reads the arguments.
-pub(crate) fn plan(arguments: &[String]) -> Result<Plan, String> {
+pub(super) fn plan(arguments: &[String]) -> Result<Plan, String> {
     let mut words = arguments.iter().map(String::as_str);
-    match words.next() {
-        Some("autobahn") => (),
-        Some(other) => return Err(format!("there is no suite {other:?}; there is autobahn")),
-        None => return Err("say which suite: autobahn".to_owned()),
-    }
-    let mut cases = Vec::new();
+    let mut plan = Plan::default();
     while let Some(word) = words.next() {
         match word {
-            "--cases" => cases.extend(words.next().ok_or("--cases needs a pattern")?.split(',').map(str::to_owned)),
+            "--cases" => plan.cases.extend(words.next().ok_or("--cases needs a pattern")?.split(',').map(str::to_owned)),
+            "--via" => {
+                plan.via = match words.next() {
+                    Some("http1") => Some(Via::Http1),
+                    Some("http2") => Some(Via::Http2),
+                    _ => return Err("--via needs http1 or http2".to_owned()),
+                }
+            }
             _ => return Err(format!("unknown argument {word:?}")),
         }
     }
-    Ok(Plan { cases })
+    Ok(plan)
 }
 
 /// Runs the suite and tells whether every case was answered acceptably.
-pub(crate) fn run(plan: &Plan) -> Result<bool, String> {
+pub(super) fn run(plan: &Plan) -> Result<bool, String> {
     let Some(python) = python27() else {
         println!("SKIPPED: autobahn, because there is no Python 2.7 here, neither as python2.7 nor under pyenv");
         return Ok(true);
     };
     let mut steps = Steps::default();
-    let folder = folder()?;
+    let folder = folder("autobahn")?;
     steps.step(PACKAGES, || packages(&python, &folder));
     if std::env::var_os(BINARY_VARIABLE).is_none() {
         steps.step(BUILD, || done(&mut cargo(["build", "--package", "bongsu"])));
     }
-    steps.step_after(&[PACKAGES, BUILD], "Autobahn's fuzzing client against /echo", || autobahn(plan, &folder));
+    if plan.via != Some(Via::Http2) {
+        steps.step_after(&[PACKAGES, BUILD], "Autobahn against /echo", || autobahn(plan, Via::Http1, &folder));
+    }
+    if plan.via != Some(Via::Http1) {
+        match succeeds(&mut command("nghttpx", ["--version"])) {
+            true => steps.step_after(&[PACKAGES, BUILD], "Autobahn against /echo over HTTP/2", || autobahn(plan, Via::Http2, &folder)),
+            false => println!("SKIPPED: autobahn over HTTP/2, because there is no nghttpx here (Debian has it as nghttp2-proxy)"),
+        }
+    }
     Ok(steps.finish())
 }
 
@@ -64,18 +85,6 @@ fn python27() -> Option<PathBuf> {
     // pyenv's shim has the right name and may lead nowhere: it counts only if it runs.
     let runs = |python: &PathBuf| succeeds(&mut command(python, ["-c", "import sys; assert sys.version_info[:2] == (2, 7)"]));
     candidates.into_iter().find(runs)
-}
-
-/// Where the suite and its reports lie: beside what cargo builds.
-fn folder() -> Result<PathBuf, String> {
-    let folder = binary_folder()?.parent().ok_or("this binary lies at the root")?.join("autobahn");
-    fs::create_dir_all(&folder).map_err(|fault| format!("{}: {fault}", folder.display()))?;
-    Ok(folder)
-}
-
-fn binary_folder() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|fault| format!("where this binary lies is unknown: {fault}"))?;
-    Ok(own.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
 /// Makes a virtual environment with the pinned packages, unless it is there.
@@ -96,27 +105,30 @@ fn packages(python: &Path, folder: &Path) -> Result<(), String> {
     fs::copy(&requirements, &stamp).map(drop).map_err(|fault| format!("{}: {fault}", stamp.display()))
 }
 
-fn autobahn(plan: &Plan, folder: &Path) -> Result<(), String> {
-    let (reports, specification, log) = (folder.join("reports"), folder.join("fuzzingclient.json"), folder.join("wstest.log"));
+fn autobahn(plan: &Plan, via: Via, folder: &Path) -> Result<(), String> {
+    // The two ways may run at the same time, and each keeps its reports.
+    let folder = &folder.join(via.name());
+    let reports = folder.join("reports");
     // Reports of an earlier run would count as this one's.
     _ = fs::remove_dir_all(&reports);
-    let server = Server::start(folder)?;
+    fs::create_dir_all(&reports).map_err(|fault| format!("{}: {fault}", reports.display()))?;
+    let server = Server::start(folder, &["--echo"])?;
+    let front = if via == Via::Http2 { Some(Front::start(&server.address, folder)?) } else { None };
+    let address = front.as_ref().map_or(&server.address, |front| &front.address);
     let cases = if plan.cases.is_empty() { vec!["*".to_owned()] } else { plan.cases.clone() };
     let specified = json!({
         "outdir": text(&reports),
-        "servers": [{ "agent": AGENT, "url": format!("ws://{}/echo", server.address) }],
+        "servers": [{ "agent": AGENT, "url": format!("ws://{address}/echo") }],
         "cases": cases,
         "exclude-cases": [],
         "exclude-agent-cases": {},
     });
-    let unwritten = |path: &Path, fault| format!("{}: {fault}", path.display());
-    fs::write(&specification, specified.to_string()).map_err(|fault| unwritten(&specification, fault))?;
-    let output = File::create(&log).map_err(|fault| unwritten(&log, fault))?;
+    let (specification, log) = (folder.join("fuzzingclient.json"), folder.join("wstest.log"));
+    fs::write(&specification, specified.to_string()).map_err(|fault| format!("{}: {fault}", specification.display()))?;
     println!("what it does is told in {}; all of it takes some 20 minutes", log.display());
-    let mut wstest = command(folder.join("venv/bin/wstest"), ["--mode", "fuzzingclient", "--spec", &text(&specification)]);
-    wstest.current_dir(folder).stdout(output.try_clone().map_err(|fault| unwritten(&log, fault))?).stderr(output);
-    let mut wstest = Running(wstest.spawn().map_err(|fault| format!("wstest cannot be run: {fault}"))?);
-    wstest.wait(PATIENCE)?;
+    let program = folder.with_file_name("venv").join("bin/wstest");
+    let mut wstest = command(program, ["--mode", "fuzzingclient", "--spec", &text(&specification)]);
+    Running::start(wstest.current_dir(folder), &log)?.wait(PATIENCE)?;
     let index = fs::read_to_string(reports.join("index.json")).map_err(|_| format!("it wrote no reports; see {}", log.display()))?;
     let verdicts = verdicts(&index)?;
     println!("{}", summary(&verdicts));
@@ -129,6 +141,35 @@ fn autobahn(plan: &Plan, folder: &Path) -> Result<(), String> {
         (0, 0) => Err("no case ran".to_owned()),
         (0, _) => Ok(()),
         (bad, all) => Err(format!("{bad} of {all} cases; the reports are in {}", reports.display())),
+    }
+}
+
+impl Via {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+        }
+    }
+}
+
+/// nghttpx before the server: HTTP/1.1 to the suite, HTTP/2 to the server.
+struct Front {
+    address: String,
+    _process: Running,
+}
+
+impl Front {
+    fn start(server: &str, folder: &Path) -> Result<Self, String> {
+        // It cannot be asked which port it picked.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = free.map_err(|fault| format!("no free port: {fault}"))?.port();
+        let backend = format!("--backend={};;proto=h2", server.replace(':', ","));
+        let frontend = format!("--frontend=127.0.0.1,{port};no-tls");
+        let arguments = [&*frontend, &*backend, "--workers=1", "--conf=/dev/null"];
+        let mut nghttpx = command("nghttpx", arguments);
+        let process = Running::start(nghttpx.current_dir(folder), &folder.join("nghttpx.log"))?;
+        Ok(Self { address: format!("127.0.0.1:{port}"), _process: process })
     }
 }
 
@@ -170,71 +211,11 @@ fn summary(verdicts: &[Verdict]) -> String {
     format!("{} cases\n  behaviour: {behaviour}\n  close:     {close}", verdicts.len())
 }
 
-/// The server under test.
-struct Server {
-    address: String,
-    _process: Running,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Result<Self, String> {
-        let ports = folder.join("ports.json");
-        _ = fs::remove_file(&ports);
-        let arguments = ["serve", "--http", "127.0.0.1:0", "--tcp", "off", "--echo", "--ports-file", &text(&ports)];
-        let mut serve = command(binary()?, arguments);
-        // Out of the repository, where no bongsu.toml of a developer's changes it.
-        let log = File::create(folder.join("server.log")).map_err(|fault| format!("server.log: {fault}"))?;
-        serve.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut process = Running(serve.spawn().map_err(|fault| format!("the server cannot be run: {fault}"))?);
-        let began = Instant::now();
-        loop {
-            if let Some(ports) = fs::read(&ports).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok()) {
-                let address = ports["http"].as_str().ok_or("the ports file names no http")?.to_owned();
-                return Ok(Self { address, _process: process });
-            }
-            if process.0.try_wait().is_ok_and(|ended| ended.is_some()) || began.elapsed() > READY {
-                return Err("the server did not become ready".to_owned());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-/// A process of ours, ended when it is let go.
-struct Running(Child);
-
-impl Running {
-    fn wait(&mut self, patience: Duration) -> Result<(), String> {
-        let began = Instant::now();
-        while began.elapsed() < patience {
-            match self.0.try_wait().map_err(|fault| fault.to_string())? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("it ended with {status}")),
-                None => std::thread::sleep(Duration::from_millis(200)),
-            }
-        }
-        Err(format!("it was not done after {} minutes", patience.as_secs() / 60))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that has ended by itself cannot be ended again.
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
-
 const PACKAGES: &str = "Autobahn's packages";
 const BUILD: &str = "build of the server";
 const AGENT: &str = "bongsu";
 /// How many cases version 25.10.1 has.
 const CASES: usize = 517;
-const READY: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]
@@ -244,9 +225,11 @@ mod tests {
     #[test]
     fn reads_which_cases() {
         let read = |text: &str| plan(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        assert_eq!(read("autobahn"), Ok(Plan { cases: vec![] }));
-        assert_eq!(read("autobahn --cases 1.*,12.1.1"), Ok(Plan { cases: vec!["1.*".to_owned(), "12.1.1".to_owned()] }));
-        for wrong in ["", "h2spec", "autobahn --cases", "autobahn 1.*"] {
+        let cases = |cases: &[&str]| cases.iter().map(|&case| case.to_owned()).collect();
+        assert_eq!(read(""), Ok(Plan::default()));
+        assert_eq!(read("--cases 1.*,12.1.1"), Ok(Plan { cases: cases(&["1.*", "12.1.1"]), via: None }));
+        assert_eq!(read("--via http2"), Ok(Plan { cases: vec![], via: Some(Via::Http2) }));
+        for wrong in ["--cases", "1.*", "--via", "--via spdy"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }
