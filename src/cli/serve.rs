@@ -28,6 +28,8 @@ use super::{say, systemd};
 /// back. With --data-dir, the next server then goes on where this one ended, and nobody misses anything. A second signal leaves out
 /// the goodbyes. SIGHUP has the configuration read again, and the log say what changed.
 ///
+/// It asks nobody who they are. So it listens at addresses of this machine alone, unless --allow-anonymous says that others may use it.
+///
 /// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them
 /// tcp, of --tcp.
 #[derive(Debug, Args)]
@@ -45,6 +47,12 @@ pub(super) struct Serve {
     /// STOMP over TCP, which this version does not have yet: only `off` is taken.
     #[arg(long, value_name = "off", value_parser = only_off)]
     stomp: Option<String>,
+    /// Where to listen for /metrics and /health with its details, apart from everything else, or `off` [default: off]
+    #[arg(long, value_name = "ADDRESS|off")]
+    admin: Option<String>,
+    /// Listen where others than this machine can reach it, too: they may publish to and read every channel.
+    #[arg(long)]
+    allow_anonymous: bool,
     /// Write the addresses to this file, as JSON, once all listeners are ready.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
@@ -168,6 +176,8 @@ impl Serve {
         let own = [
             ("--http", "listen.http", self.http.as_deref()),
             ("--tcp", "listen.tcp", self.tcp.as_deref()),
+            ("--admin", "listen.admin", self.admin.as_deref()),
+            ("--allow-anonymous", "access.allow_anonymous", self.allow_anonymous.then_some("true")),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
             ("--workers", "workers", self.workers.as_deref()),
@@ -250,7 +260,7 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp)] {
+    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp), ("admin", addresses.admin)] {
         if let Some(address) = address {
             ports.insert(name.to_owned(), address.to_string().into());
         }
@@ -281,6 +291,9 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
     if let Some(tcp) = addresses.tcp.map(reachable) {
         _ = writeln!(text, "TCP is open too: nc {} {}, then {{\"subscribe\":\"chat/lobby\",\"id\":1}}", tcp.ip(), tcp.port());
     }
+    if let Some(admin) = addresses.admin.map(reachable) {
+        _ = writeln!(text, "The numbers are at http://{admin}/metrics, and nowhere else.");
+    }
     if echo {
         _ = writeln!(text, "/echo is open: a WebSocket there sends back whatever it gets.");
     }
@@ -306,6 +319,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 fn cannot_serve(fault: ServeFault) -> Failure {
     let exit = match fault {
         ServeFault::CannotListen { .. } => Exit::CannotListen,
+        ServeFault::OpenToOthers { .. } => Exit::Usage,
         ServeFault::DataDir(_) => Exit::DataDir,
         _ => Exit::Failure,
     };

@@ -60,6 +60,8 @@ pub struct Addresses {
     pub http: Option<SocketAddr>,
     /// The native protocol over TCP.
     pub tcp: Option<SocketAddr>,
+    /// The numbers, where they have a listener of their own.
+    pub admin: Option<SocketAddr>,
 }
 
 /// Why a server could not start, or ended by itself.
@@ -74,6 +76,18 @@ pub enum ServeFault {
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
+    },
+    /// Others than this machine could reach it, and nothing says that they may.
+    #[error(
+        "will not listen for {listener} at {address}: whoever reaches it could publish to and read every channel. Say --allow-anonymous \
+         (access.allow_anonymous = true) if they may, or listen at an address of this machine alone, such as 127.0.0.1:{}",
+        address.port()
+    )]
+    OpenToOthers {
+        /// Which listener.
+        listener: &'static str,
+        /// The address asked for, or that of the socket that was handed over.
+        address: SocketAddr,
     },
     /// The data directory cannot be used, or the snapshot could not be written into it.
     #[error(transparent)]
@@ -103,7 +117,8 @@ impl Server {
         let mut listeners = Vec::from_iter((0..workers).map(|_| Listeners::default()));
         let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
         let http = open(Door::Http, config.listen.http, &starting.http)?;
-        let addresses = Addresses { http, tcp: open(Door::Tcp, config.listen.tcp, &starting.tcp)? };
+        let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
+        let addresses = Addresses { http, tcp, admin: open(Door::Admin, config.listen.admin, &[])? };
         let data = open_data_dir(&config, &starting.cancelled)?;
         let clock = Clock::start();
         let build = |secret| engine_of(&config, secret, workers, clock);
@@ -112,7 +127,7 @@ impl Server {
             None => build(rand::random()),
         });
         let metrics = Arc::new(Metrics::new(workers));
-        let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers));
+        let shared = Arc::new(Shared::new(config, addresses, engine, metrics, workers));
         let server = Self {
             addresses,
             stop: watch::channel(false).0,
@@ -208,11 +223,15 @@ fn listen(
 ) -> Result<Option<SocketAddr>, ServeFault> {
     if let Some(first) = handed_over.first() {
         let address = first.local_addr()?;
+        for socket in handed_over {
+            check_reach(door, socket.local_addr()?, config)?;
+        }
         info!(listener = door.name(), %address, sockets = handed_over.len(), "sockets were handed over");
         listeners::adopt(workers, door, handed_over)?;
         return Ok(Some(address));
     }
     let Some(address) = listener.address() else { return Ok(None) };
+    check_reach(door, address, config)?;
     match listeners::bind(workers, door, address, config.listen.overlap) {
         Ok(address) => Ok(Some(address)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && matches!(listener, Listener::IfFree(_)) => {
@@ -221,6 +240,14 @@ fn listen(
         }
         Err(source) => Err(ServeFault::CannotListen { listener: door.name(), address, source }),
     }
+}
+
+/// Closed by default: without a word of the operator's, nobody but this machine can reach a server that asks nobody who they are.
+fn check_reach(door: Door, address: SocketAddr, config: &Config) -> Result<(), ServeFault> {
+    if config.access.allow_anonymous || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(ServeFault::OpenToOthers { listener: door.name(), address })
 }
 
 fn open_data_dir(config: &Config, cancelled: &AtomicBool) -> Result<Option<DataDir>, DataDirFault> {

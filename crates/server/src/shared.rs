@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use bongsu_core::directory::{DirectoryLimits, Rules};
 
+use crate::admission::{Admission, AdmissionLimits};
+use crate::arrival::Proxies;
 use crate::clock::Clock;
 use crate::config::{ChannelRules, Config, WebSocket};
 use crate::engine::Engine;
 use crate::http::HeadLimits;
 use crate::http::guard::Guard;
 use crate::metrics::Metrics;
+use crate::serve::Addresses;
+use crate::worker::Door;
 use bongsu_core::native::NativeLimits;
 use bongsu_core::websocket::deflate::{DeflateConfig, WINDOW_BITS_MIN};
 
@@ -21,7 +25,12 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
-    pub(crate) guard: Guard,
+    guard: Guard,
+    /// For the listener of the numbers, which has an address of its own.
+    admin_guard: Guard,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) admission_limits: AdmissionLimits,
+    pub(crate) proxies: Proxies,
     pub(crate) head_limits: HeadLimits,
     pub(crate) native_limits: NativeLimits,
     /// What is agreed to when a WebSocket opens, and how its messages are compressed.
@@ -29,19 +38,36 @@ pub(crate) struct Shared {
     pub(crate) workers: usize,
     /// Where origins are listed, caches must keep the answers to different ones apart.
     pub(crate) vary_origin: Option<&'static str>,
-    http: SocketAddr,
+    addresses: Addresses,
 }
 
 impl Shared {
-    /// Everything that a configuration decides, for a server that listens at `http`.
-    pub(crate) fn new(config: Config, http: Option<SocketAddr>, engine: Arc<Engine>, metrics: Arc<Metrics>, workers: usize) -> Self {
-        let http = http.unwrap_or(([127, 0, 0, 1], 0).into());
+    /// Everything that a configuration decides, for a server that listens at these addresses.
+    pub(crate) fn new(config: Config, addresses: Addresses, engine: Arc<Engine>, metrics: Arc<Metrics>, workers: usize) -> Self {
+        Self::with(config, addresses, engine, metrics, workers, Arc::default())
+    }
+
+    fn with(
+        config: Config,
+        addresses: Addresses,
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        workers: usize,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let guard = |address: Option<SocketAddr>| {
+            Guard::new(address.unwrap_or(([127, 0, 0, 1], 0).into()), &config.http.hosts, &config.http.origins)
+        };
         Self {
             rules: ChannelRules::new(&config),
             clock: engine.clock(),
             engine,
             metrics,
-            guard: Guard::new(http, &config.http.hosts, &config.http.origins),
+            guard: guard(addresses.http),
+            admin_guard: guard(addresses.admin),
+            admission,
+            admission_limits: AdmissionLimits::new(&config),
+            proxies: Proxies::new(&config),
             head_limits: HeadLimits { bytes_max: config.http.head_bytes_max.as_usize(), headers_max: config.http.headers_max },
             native_limits: NativeLimits {
                 depth_max: config.native.depth_max,
@@ -51,14 +77,20 @@ impl Shared {
             deflate: deflate(&config.websocket),
             workers,
             vary_origin: (!config.http.origins.is_empty()).then_some("Origin"),
-            http,
+            addresses,
             config,
         }
     }
 
     /// The same server under another configuration.
     pub(crate) fn under(&self, config: Config) -> Self {
-        Self::new(config, Some(self.http), Arc::clone(&self.engine), Arc::clone(&self.metrics), self.workers)
+        let (engine, metrics, admission) = (Arc::clone(&self.engine), Arc::clone(&self.metrics), Arc::clone(&self.admission));
+        Self::with(config, self.addresses, engine, metrics, self.workers, admission)
+    }
+
+    /// Who may ask at a listener.
+    pub(crate) fn guard(&self, door: Door) -> &Guard {
+        if door == Door::Admin { &self.admin_guard } else { &self.guard }
     }
 }
 

@@ -7,7 +7,7 @@ mod encode;
 mod fault;
 mod members;
 
-pub use encode::{write_done, write_error, write_fault, write_pong, write_published, write_subscribed};
+pub use encode::{write_done, write_error, write_fault, write_pong, write_published, write_subscribed, write_too_fast};
 pub use fault::{NativeFault, NativeFaultKind};
 
 use crate::json::{check_depth, check_readable};

@@ -1,7 +1,7 @@
 //! What the types alone cannot say: the ranges of all sections, and the keys that must agree with each other.
 
 use super::section::check_range;
-use super::{Config, Fault, Listener};
+use super::{Config, Fault, Listener, ProxyProtocol};
 
 impl Config {
     /// Calls `report` with key, value and what is allowed, for each value that is out of its range.
@@ -9,6 +9,9 @@ impl Config {
         check_range("workers", &self.workers, 0..=1_024, &mut |key, value, allowed| report(key.to_owned(), value, allowed));
         let mut within = |section: &str, key: &str, value, allowed| report(format!("{section}.{key}"), value, allowed);
         self.listen.check_ranges(&mut |key, value, allowed| within("listen", key, value, allowed));
+        self.access.check_ranges(&mut |key, value, allowed| within("access", key, value, allowed));
+        self.limits.check_ranges(&mut |key, value, allowed| within("limits", key, value, allowed));
+        self.proxy.check_ranges(&mut |key, value, allowed| within("proxy", key, value, allowed));
         self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
         self.http2.check_ranges(&mut |key, value, allowed| within("http2", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
@@ -21,6 +24,11 @@ impl Config {
         self.native.check_ranges(&mut |key, value, allowed| within("native", key, value, allowed));
         self.shutdown.check_ranges(&mut |key, value, allowed| within("shutdown", key, value, allowed));
         self.log.check_ranges(&mut |key, value, allowed| within("log", key, value, allowed));
+        for (section, key, networks) in [("limits", "exempt", &self.limits.exempt), ("proxy", "trusted", &self.proxy.trusted)] {
+            for network in networks.iter().filter(|network| crate::networks::parse(network).is_none()) {
+                within(section, key, format!("{network:?}"), "addresses and networks such as \"10.0.0.0/8\" or \"192.0.2.1\"".to_owned());
+            }
+        }
         for host in self.http.hosts.iter().filter(|host| !is_host(host)) {
             within("http", "hosts", format!("{host:?}"), "names as a browser puts them into Host, such as \"chat.example\"".to_owned());
         }
@@ -47,6 +55,10 @@ impl Config {
         if self.http.body_bytes_max > self.http.batch_bytes_max {
             let (one, all) = (self.http.body_bytes_max.to_string(), self.http.batch_bytes_max.to_string());
             disagree("http.body_bytes_max", one, "http.batch_bytes_max", all);
+        }
+        let wants_proxies = ["http", "tcp"].into_iter().find(|listener| self.proxy.protocol(listener) != ProxyProtocol::Off);
+        if let Some(listener) = wants_proxies.filter(|_| self.proxy.trusted.is_empty()) {
+            faults.push(Fault::NobodyTrusted { listener });
         }
         if self.listen.http == Listener::Off && self.listen.tcp == Listener::Off {
             faults.push(Fault::NobodyListens);

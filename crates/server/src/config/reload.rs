@@ -34,6 +34,7 @@ impl Config {
         self.workers = running.workers;
         self.data_dir.clone_from(&running.data_dir);
         self.listen = running.listen.clone();
+        self.access = running.access.clone();
         self.log.format = running.log.format;
         self.changes(&asked)
     }

@@ -1,6 +1,7 @@
 //! A socket of which the first bytes were read already: they are read again before all else.
 
 use std::io;
+use std::rc::Rc;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,16 +9,28 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::Peer;
+
 /// A socket and the bytes that were read from it.
 #[derive(Debug)]
 pub(super) struct Rewound {
     first: Bytes,
     stream: TcpStream,
+    peer: Rc<Peer>,
 }
 
 impl Rewound {
-    pub(super) fn new(first: Bytes, stream: TcpStream) -> Self {
-        Self { first, stream }
+    pub(super) fn new(first: Bytes, stream: TcpStream, peer: &Rc<Peer>) -> Self {
+        Self { first, stream, peer: Rc::clone(peer) }
+    }
+}
+
+impl Rewound {
+    fn tell(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &written {
+            self.peer.written(*count);
+        }
+        written
     }
 }
 
@@ -38,11 +51,13 @@ impl AsyncRead for Rewound {
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.tell(written)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.tell(written)
     }
 
     fn is_write_vectored(&self) -> bool {

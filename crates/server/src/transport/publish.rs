@@ -11,12 +11,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::http::Exchange;
 use crate::http::{Problem, Request, Response};
 use crate::metrics::TransportKind;
+use crate::pacing::TooFast;
 use crate::worker::Worker;
 
 impl Worker {
     /// `POST /channels/{name}`: publishes the body as it is.
     pub(crate) fn publish_body(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, channel: &ChannelName, body: Bytes) {
-        let published = draft_of(request, body)
+        let published = self
+            .charge(key, body.len())
+            .map_err(TooFast::problem)
+            .and_then(|()| draft_of(request, body))
             .and_then(|(draft, idempotency)| self.publish(TransportKind::Http, channel, draft, idempotency).map_err(publish_problem));
         match published {
             Ok(position) => {
@@ -34,7 +38,10 @@ impl Worker {
         let mut results = BytesMut::new();
         for line in body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
             match native::decode_publish(line, &self.shared.native_limits) {
-                Ok(publish) => self.publish_native(TransportKind::Http, publish, &mut results),
+                Ok(publish) => match self.charge(key, line.len()) {
+                    Ok(()) => self.publish_native(TransportKind::Http, publish, &mut results),
+                    Err(TooFast { wait_ms }) => native::write_too_fast(publish.id.as_ref(), TooFast::CODE, wait_ms, &mut results),
+                },
                 Err(fault) => {
                     self.metrics.fault(fault.kind.code());
                     native::write_fault(&fault, &mut results);

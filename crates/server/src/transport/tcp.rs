@@ -18,14 +18,38 @@ pub(crate) struct Lines {
     pub(crate) followed: Vec<Followed>,
     /// How much of the unread bytes is known to hold no line end.
     searched: usize,
+    /// When the last line came whole.
+    heard_ms: u64,
 }
 
 impl Worker {
+    /// Begins to speak in lines.
+    pub(crate) fn open_lines(&mut self, key: SubscriberKey) {
+        let heard_ms = self.now_ms();
+        self.set_phase(key, Phase::Lines(Box::new(Lines { heard_ms, ..Lines::default() })));
+        self.arm(key, heard_ms + self.shared.config.tcp.idle_timeout.as_millis());
+    }
+
+    /// Lets go of one that follows nothing and says nothing. Whether one who follows is there, the system probes.
+    pub(crate) fn on_lines_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        let idle_ms = self.shared.config.tcp.idle_timeout.as_millis();
+        let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) else { return };
+        match lines.heard_ms + idle_ms {
+            due_ms if due_ms > now_ms => self.arm(key, due_ms),
+            _ if !lines.followed.is_empty() => self.arm(key, now_ms + idle_ms),
+            _ => {
+                self.metrics.fault("idle-timeout");
+                self.disconnect(key, &Disconnect::IdleTimeout);
+            }
+        }
+    }
+
     /// Acts on the lines that came whole.
     pub(crate) fn on_lines(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let line_max = self.shared.config.tcp.line_bytes_max.as_usize();
         let mut replies = BytesMut::new();
+        let now_ms = self.now_ms();
         while let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) {
             let Some(end) = memchr::memchr(b'\n', &input[lines.searched..]).map(|end| lines.searched + end) else {
                 lines.searched = input.len();
@@ -36,6 +60,7 @@ impl Worker {
                 break;
             };
             lines.searched = 0;
+            lines.heard_ms = now_ms;
             if end > line_max {
                 self.refuse_line(key, line_max, &mut replies);
                 input.clear();
@@ -51,7 +76,7 @@ impl Worker {
                 self.reply(key, &mut replies);
             }
             // Answers that are not taken hold back the questions.
-            if self.hub.waiting_bytes(key) > own_max {
+            if self.hub.waiting_bytes(key) > own_max || self.is_paused(key) {
                 break;
             }
         }

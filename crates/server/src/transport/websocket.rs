@@ -16,6 +16,7 @@ use super::publish::publish_problem;
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::{Method, Problem, Request, Response, Version};
 use crate::metrics::{CloseReason, TransportKind};
+use crate::pacing::TooFast;
 use crate::worker::Worker;
 
 /// A WebSocket that is open.
@@ -37,6 +38,13 @@ enum Speaks {
     Native(Vec<Followed>),
     /// Whatever comes goes back.
     Echo,
+}
+
+impl WebSocketPhase {
+    /// Bytes of memory that an unfinished message takes.
+    pub(crate) fn capacity_held(&self) -> usize {
+        self.decoder.capacity_held()
+    }
 }
 
 impl Worker {
@@ -180,7 +188,7 @@ impl Worker {
                 self.reply(key, &mut replies);
             }
             // Answers that are not taken hold back the questions. Plain payloads have no answers.
-            if !is_plain && self.hub.waiting_bytes(key) > own_max {
+            if (!is_plain && self.hub.waiting_bytes(key) > own_max) || self.is_paused(key) {
                 break;
             }
         }
@@ -222,6 +230,8 @@ impl Worker {
                 let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
                 // A copy of its own: the message still shares the worker's read buffer.
                 let draft = Draft { data: Bytes::copy_from_slice(&data), content_type, ..Draft::default() };
+                // There is no frame that could refuse it.
+                self.charge_and_wait(key, data.len());
                 if let Err(fault) = self.publish(TransportKind::WebSocket, &channel, draft, None) {
                     let why = match fault {
                         PublishFault::GoingAway => Disconnect::Shutdown,
@@ -247,6 +257,10 @@ impl Worker {
         let kind = if encoding.framing == Framing::Raw { TransportKind::Tcp } else { TransportKind::Native };
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
+                if let Err(TooFast { wait_ms }) = self.charge(key, data.len()) {
+                    self.say(encoding, replies, |out| native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, out));
+                    return self.pause(key, wait_ms);
+                }
                 let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let mut answer = BytesMut::new();
                 self.publish_native(kind, Publish { channel, draft, idempotency_key, id }, &mut answer);
@@ -362,6 +376,9 @@ impl Worker {
         let config = &self.shared.config.websocket;
         let (interval_ms, timeout_ms) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
         let drained = self.hub.is_drained(key);
+        if self.is_paused(key) {
+            return self.arm(key, now_ms + interval_ms);
+        }
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
         let silent_ms = now_ms.saturating_sub(websocket.heard_ms);
         if websocket.pinged && drained {

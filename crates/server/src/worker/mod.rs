@@ -6,6 +6,7 @@ mod reading;
 mod time;
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -20,14 +21,16 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tracing::debug;
 
+use crate::admission::Visitor;
+use crate::budget::Held;
 use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
-use crate::http::Problem;
 use crate::http::coding::Coder;
 use crate::http2::Peers;
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
+use crate::pacing::Paused;
 use crate::shared::Shared;
 use crate::tally::Tallies;
 use leaving::Leaving;
@@ -53,6 +56,11 @@ pub(crate) struct Worker {
     pub(crate) inflater: Inflater,
     /// Codes the answers to polls.
     pub(crate) coder: Coder,
+    /// What its connections hold in memory.
+    pub(crate) held: Held,
+    pub(crate) paused: Paused,
+    /// Connections that are still to say, by the PROXY protocol, whose they are.
+    pub(crate) arriving: usize,
     generations: u32,
     tallies: Tallies,
     ticks: u64,
@@ -65,6 +73,8 @@ pub(crate) enum Door {
     Http,
     /// Lines of the native protocol.
     Tcp,
+    /// The numbers, and whether the server is well.
+    Admin,
 }
 
 impl Door {
@@ -73,19 +83,7 @@ impl Door {
         match self {
             Self::Http => "http",
             Self::Tcp => "tcp",
-        }
-    }
-
-    /// What one connection too many is told.
-    fn overloaded(self) -> Bytes {
-        match self {
-            Self::Http => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
-                .with("retry-after", 5)
-                .into_response()
-                .into_bytes(false, false),
-            Self::Tcp => Bytes::from_static(
-                b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
-            ),
+            Self::Admin => "admin",
         }
     }
 }
@@ -109,6 +107,9 @@ impl Worker {
                 read_buffer: BytesMut::new(),
                 inflater: Inflater::new(),
                 coder,
+                held: Held::default(),
+                paused: Paused::default(),
+                arriving: 0,
                 generations: 0,
                 tallies: Tallies::default(),
                 ticks: 0,
@@ -157,14 +158,12 @@ impl Worker {
     }
 
     /// Takes up a connection that was accepted.
-    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
+    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door, address: IpAddr) {
+        let visitor = match self.admit(door, address) {
+            Ok(visitor) => visitor,
+            Err(refusal) => return self.turn_away(&stream, door, &refusal),
+        };
         let config = &self.shared.config;
-        if self.is_full() {
-            // One try: who is not ready to read a refusal is closed without it.
-            _ = stream.try_write(&door.overloaded());
-            self.metrics.fault("too-many-connections");
-            return;
-        }
         // Both are improvements, not conditions.
         _ = stream.set_nodelay(true);
         if config.delivery.send_buffer_bytes.get() > 0 {
@@ -179,23 +178,26 @@ impl Worker {
                 _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
             }
         }
-        let (key, _) = self.add(link, kind);
+        let (key, _) = self.add(link, kind, visitor);
+        debug!(key, listener = door.name(), %address, "a connection is taken up");
         match door {
-            Door::Http => self.arm(key, due_ms),
-            Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+            Door::Http | Door::Admin => self.arm(key, due_ms),
+            Door::Tcp => self.open_lines(key),
         }
         self.read_on(key);
     }
 
-    /// Whether there are as many connections as there may be. A stream of an HTTP/2 connection is one.
-    pub(crate) fn is_full(&self) -> bool {
-        self.shared.metrics.connections() >= self.shared.config.http.connections_max as u64
+    /// Whether there are as many connections as there may be; a stream of an HTTP/2 connection is one. A few places are kept for
+    /// whoever asks after the numbers.
+    pub(crate) fn is_full_for(&self, door: Door) -> bool {
+        let spare = if door == Door::Admin { ADMIN_CONNECTIONS_SPARE } else { 0 };
+        self.shared.metrics.connections() >= self.shared.config.http.connections_max as u64 + spare
     }
 
     /// Makes a connection of a link.
-    pub(crate) fn add(&mut self, link: Link, kind: TransportKind) -> (SubscriberKey, u32) {
+    pub(crate) fn add(&mut self, link: Link, kind: TransportKind, visitor: Visitor) -> (SubscriberKey, u32) {
         self.generations = self.generations.wrapping_add(1);
-        let key = self.hub.add(Connection::new(link, kind, self.generations));
+        let key = self.hub.add(Connection::new(link, kind, self.generations, visitor));
         self.metrics.opened(kind);
         // Whoever comes while the server takes its leave is told too.
         if let Some(leaving) = &mut self.leaving {
@@ -299,7 +301,8 @@ impl Worker {
             return;
         }
         let is_websocket = matches!(connection.phase, Phase::WebSocket(_));
-        debug!(key, reason = why.label(), "disconnecting");
+        let address = connection.visitor.guest.as_ref().map(|guest| tracing::field::display(guest.address()));
+        debug!(key, reason = why.label(), address, "disconnecting");
         self.hub.quiet(key);
         let grace_ms = match why {
             Disconnect::Slow { .. } => SLOW_GRACE_MS,
@@ -325,6 +328,7 @@ impl Worker {
         self.metrics.closed(connection.kind, reason);
         connection.phase = Phase::Closing(reason);
         connection.unread = BytesMut::new();
+        self.weigh(key);
         self.arm(key, now_ms + grace_ms);
         self.read_on(key);
         if self.hub.waiting_bytes(key) == 0 {
@@ -336,6 +340,7 @@ impl Worker {
     pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
         self.stop_waiting(key);
         let Some(connection) = self.hub.remove(key) else { return };
+        self.unweigh(&connection);
         connection.link.cut();
         if !matches!(connection.phase, Phase::Closing(_)) {
             self.metrics.closed(connection.kind, reason);
@@ -381,6 +386,8 @@ fn coder(shared: &Shared) -> Coder {
 const TAPES_BYTES_MAX: usize = 64 << 20;
 /// How long a connection may stay to notice that its last answer was given.
 pub(crate) const LINGER_MS: u64 = 2000;
+/// What the admin listener may have beside all others.
+const ADMIN_CONNECTIONS_SPARE: u64 = 64;
 /// How long one who is closed as slow has for its goodbye.
 const SLOW_GRACE_MS: u64 = 500;
 /// How long an HTTP client that was told goodbye may take to hang up.

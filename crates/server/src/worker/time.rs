@@ -38,8 +38,10 @@ impl Worker {
         }
         self.due = due;
         self.ticks += 1;
+        self.resume_paused(now_ms);
         if self.ticks.is_multiple_of(TICKS_PER_LAG_CHECK) {
             self.close_slow(now_ms);
+            self.look_at_held();
         }
         if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
             self.sweep();
@@ -55,8 +57,7 @@ impl Worker {
             Phase::Waiting(_) => self.on_wait_over(key),
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
-            // The system probes whether the peer is there.
-            Phase::Lines(_) => (),
+            Phase::Lines(_) => self.on_lines_due(key, now_ms),
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
@@ -79,6 +80,7 @@ impl Worker {
         self.hub.sweep(&Self::watching(&shared, self.index));
         if self.index == 0 {
             shared.engine.sweep();
+            shared.admission.sweep(self.now_ms());
             shared.metrics.history_bytes().set(shared.engine.held_bytes() as i64);
             shared.metrics.channels().set(shared.engine.channels() as i64);
         }

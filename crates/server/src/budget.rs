@@ -1,0 +1,125 @@
+//! Memory for everything that is under way together: input that waits for its rest, bodies being gathered, replies that wait to
+//! leave, tapes, what HTTP/2 holds back. Each has a bound of its own; past the bound on all of it, those who hold most go first.
+
+use bongsu_core::disconnect::Disconnect;
+use bongsu_core::hub::SubscriberKey;
+use tracing::warn;
+
+use crate::connection::{Connection, Phase};
+use crate::worker::Worker;
+
+/// What one worker's connections hold.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Input that waits for its rest: known to the byte.
+    input_bytes: usize,
+    /// Everything else, as of the last look.
+    other_bytes: usize,
+    /// When those who hold most were last looked for.
+    relieved_ms: u64,
+}
+
+impl Connection {
+    /// Bytes of input that it holds.
+    fn input_bytes(&self) -> usize {
+        let of_phase = match &self.phase {
+            Phase::Body(gathering) => gathering.body.capacity_held(),
+            Phase::WebSocket(websocket) => websocket.capacity_held(),
+            _ => 0,
+        };
+        self.unread.capacity() + of_phase
+    }
+}
+
+impl Worker {
+    /// Takes note of what a connection holds now. Called when it was read from: for most it is nothing, before and after.
+    pub(crate) fn weigh(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        let held = u32::try_from(connection.input_bytes()).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut connection.held_bytes, held);
+        if held != before {
+            self.held.input_bytes = (self.held.input_bytes + held as usize).saturating_sub(before as usize);
+            self.tell_held();
+            if held > before {
+                self.relieve();
+            }
+        }
+    }
+
+    /// A connection is gone, and what it held with it.
+    pub(crate) fn unweigh(&mut self, connection: &Connection) {
+        if connection.held_bytes > 0 {
+            self.held.input_bytes = self.held.input_bytes.saturating_sub(connection.held_bytes as usize);
+            self.tell_held();
+        }
+    }
+
+    /// Looks at what is held beside input. Called a few times a second.
+    pub(crate) fn look_at_held(&mut self) {
+        self.held.other_bytes = self.hub.outbox_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
+        self.tell_held();
+        self.relieve();
+    }
+
+    fn tell_held(&self) {
+        self.metrics.in_flight_bytes(self.held.input_bytes + self.held.other_bytes);
+    }
+
+    /// Past the bound, closes those who hold most, until this worker's share of what is too much is free.
+    fn relieve(&mut self) {
+        let max = self.shared.config.limits.in_flight_bytes_max.as_usize();
+        let all = self.shared.metrics.in_flight() as usize;
+        let now_ms = self.now_ms();
+        // Looking for them means looking at every connection, which is not to become a burden of its own.
+        if all <= max || now_ms < self.held.relieved_ms + RELIEF_INTERVAL_MS {
+            return;
+        }
+        self.held.relieved_ms = now_ms;
+        let own = self.held.input_bytes + self.held.other_bytes;
+        let too_much = (all - max / 8 * 7) as u128 * own as u128 / all as u128;
+        let freed = self.close_worst(too_much as usize);
+        warn!(in_flight_bytes = all, bound = max, connections = freed, "limits.in_flight_bytes_max is passed: those who hold most are closed");
+        self.held.other_bytes = self.hub.outbox_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
+        self.tell_held();
+    }
+
+    /// Closes those who hold most, so many bytes of them. Tells how many they were.
+    fn close_worst(&mut self, mut too_much: usize) -> usize {
+        let weigh = |(key, connection): (SubscriberKey, &Connection)| {
+            let weight = connection.held_bytes as usize + self.hub.waiting_bytes(key);
+            (weight >= OFFENCE_BYTES_MIN).then_some((weight, Offender::Connection(key)))
+        };
+        let peers = self.http2.buffering().map(|(weight, id)| (weight, Offender::Http2(id)));
+        let mut worst: Vec<_> = self.hub.keys().filter_map(weigh).chain(peers).collect();
+        worst.sort_unstable_by(|one, other| other.cmp(one));
+        let mut closed = 0;
+        for (weight, offender) in worst {
+            if too_much == 0 {
+                break;
+            }
+            too_much = too_much.saturating_sub(weight);
+            closed += 1;
+            self.metrics.fault(FAULT);
+            match offender {
+                Offender::Connection(key) => self.disconnect(key, &Disconnect::Overloaded),
+                Offender::Http2(id) => self.cut_http2_peer(id),
+            }
+        }
+        closed
+    }
+}
+
+/// Whom closing frees memory.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Offender {
+    Connection(SubscriberKey),
+    /// A connection of HTTP/2 whose client does not read what its streams were sent.
+    Http2(u64),
+}
+
+
+/// What one is counted under who was closed because all together hold too much.
+const FAULT: &str = "too-much-in-flight";
+/// Who holds less is not closed for it: thousands of them would not free much.
+const OFFENCE_BYTES_MIN: usize = 4 << 10;
+const RELIEF_INTERVAL_MS: u64 = 10;
