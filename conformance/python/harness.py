@@ -44,7 +44,9 @@ class Server:
         folder = Path(self._folder.name)
         ports_file, self._log_path = folder / "ports.json", folder / "log"
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
-        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve", "--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0"]
+        command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve"]
+        for listener in ("--http", "--tcp"):
+            command += [] if listener in flags else [listener, "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))
@@ -55,6 +57,7 @@ class Server:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             ports = self._await_ports(ports_file)
+            self.ports = ports
             self.direct, self.tcp = ports["http"], ports["tcp"]
             self.proxy = Server.via(self.direct, tcp=self.tcp) if Server.via else None
         except BaseException:

@@ -19,7 +19,9 @@ The project's chores.
   cargo xtask fuzz [--seconds N] [TARGET]    feed the decoders with mutated input, 60 seconds unless said otherwise
   cargo xtask conformance autobahn [--cases PATTERN]… [--via http1|http2]
                                              run the Autobahn test suite against /echo, directly and over HTTP/2 (through
-                                             nghttpx); all cases take some 20 minutes each way";
+                                             nghttpx); all cases take some 20 minutes each way
+  cargo xtask conformance slowhttptest [--mode headers|body|range|read]
+                                             a thousand slow connections in each mode, and what other clients notice";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -31,7 +31,7 @@ impl TooFast {
 }
 
 impl Worker {
-    /// Takes a publication of so many bytes into account, or says that it comes too soon.
+    /// Takes a publication of so many bytes into account, or says that it comes too soon, which is to be told and counted.
     pub(crate) fn charge(&mut self, key: SubscriberKey, bytes: usize) -> Result<(), TooFast> {
         let now_ms = self.now_ms();
         let Some(guest) = self.hub.sink(key).and_then(|connection| connection.visitor.guest.clone()) else { return Ok(()) };
@@ -41,10 +41,7 @@ impl Worker {
                 guest.charge(bytes, limits, now_ms);
                 Ok(())
             }
-            wait_ms => {
-                self.metrics.fault(TooFast::CODE);
-                Err(TooFast { wait_ms })
-            }
+            wait_ms => Err(TooFast { wait_ms }),
         }
     }
 

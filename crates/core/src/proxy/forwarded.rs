@@ -37,9 +37,10 @@ impl ForwardedHeader {
         is_trusted: impl Fn(IpAddr) -> bool,
     ) -> Result<Option<IpAddr>, ForwardedFault> {
         let lines: Vec<&str> = lines.into_iter().collect();
+        let fault = ForwardedFault { name: self.name() };
         for line in lines.iter().rev() {
-            for element in self.elements(line).into_iter().rev() {
-                match self.hop(element).ok_or(ForwardedFault { name: self.name() })? {
+            for element in self.elements(line).ok_or(fault)?.into_iter().rev() {
+                match self.hop(element).ok_or(fault)? {
                     Hop::Unknown => return Ok(None),
                     Hop::Address(address) if is_trusted(address) => (),
                     Hop::Address(address) => return Ok(Some(address)),
@@ -50,19 +51,20 @@ impl ForwardedHeader {
     }
 
     /// The elements of a line; empty ones mean nothing (RFC 9110, 5.6.1). Only `Forwarded` knows quotes.
-    fn elements(self, line: &str) -> Vec<&str> {
-        let elements = match self {
+    fn elements(self, line: &str) -> Option<Vec<&str>> {
+        let mut elements = match self {
             Self::XForwardedFor => line.split(',').collect(),
-            Self::Forwarded => split(line, b','),
+            Self::Forwarded => split(line, b',')?,
         };
-        elements.into_iter().filter(|element| !element.trim().is_empty()).collect()
+        elements.retain(|element| !element.trim().is_empty());
+        Some(elements)
     }
 
     fn hop(self, element: &str) -> Option<Hop> {
         match self {
             Self::XForwardedFor => node(element),
             Self::Forwarded => {
-                let mut pairs = split(element, b';').into_iter().filter_map(|pair| pair.split_once('='));
+                let mut pairs = split(element, b';')?.into_iter().filter_map(|pair| pair.split_once('='));
                 match pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for")) {
                     // RFC 7239, 4: every parameter may be left out.
                     None => Some(Hop::Unknown),
@@ -108,8 +110,9 @@ fn is_port(text: &str) -> bool {
     !text.is_empty() && (text.starts_with('_') || text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Splits at a separator that stands in no quoted string.
-fn split(text: &str, separator: u8) -> Vec<&str> {
+/// Splits at a separator that stands in no quoted string. None where a quote is left open: what a client opens, the words that its
+/// proxy appends must not be hidden in.
+fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -124,7 +127,7 @@ fn split(text: &str, separator: u8) -> Vec<&str> {
         }
     }
     parts.push(&text[start..]);
-    parts
+    (!quoted).then_some(parts)
 }
 
 /// A value without its quotes. No address needs an escape, so that one with a backslash is none.
@@ -183,6 +186,7 @@ mod tests {
             (XForwardedFor, "[2001:db8::1"),
             (XForwardedFor, "[2001:db8::1]80"),
             (Forwarded, "for=\"203.0.113.7"),
+            (Forwarded, "for=1.1.1.1;by=\", for=203.0.113.7"),
             (Forwarded, "for=\"203\\.0.113.7\""),
             (Forwarded, "for="),
         ] {

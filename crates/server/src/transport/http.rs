@@ -119,15 +119,21 @@ impl Worker {
         self.answer_last(key, &Exchange::unread(), problem.into_response(), CloseReason::Silent);
     }
 
+    /// How often a body that is on its way is looked at.
+    fn body_look_ms(&self) -> u64 {
+        (self.shared.config.http.body_timeout.as_millis() / BODY_LOOKS).max(1)
+    }
+
     /// Whether a body comes as fast as it must, and still has time: then it is looked at again.
     fn is_body_on_its_way(&mut self, key: SubscriberKey) -> bool {
         let (now_ms, least) = (self.now_ms(), self.shared.config.http.body_bytes_per_second_min.as_usize());
         let Some(Connection { phase: Phase::Body(gathering), .. }) = self.hub.sink(key) else { return false };
         let came = gathering.body.gathered_bytes() - std::mem::replace(&mut gathering.seen_bytes, gathering.body.gathered_bytes());
         let until_ms = gathering.until_ms;
-        let on_its_way = now_ms < until_ms && came as u64 >= least as u64 * BODY_LOOK_MS / 1000;
+        let look_ms = self.body_look_ms();
+        let on_its_way = now_ms < until_ms && came as u64 >= least as u64 * look_ms / 1000;
         if on_its_way {
-            self.arm(key, until_ms.min(now_ms + BODY_LOOK_MS));
+            self.arm(key, until_ms.min(now_ms + look_ms));
         }
         on_its_way
     }
@@ -273,7 +279,7 @@ impl Worker {
         let now_ms = self.now_ms();
         let until_ms = now_ms + self.shared.config.http.body_timeout.as_millis();
         self.set_phase(key, Phase::Body(Box::new(Gathering { request: request.detach(), plan, body, until_ms, seen_bytes: 0 })));
-        self.arm(key, until_ms.min(now_ms + BODY_LOOK_MS));
+        self.arm(key, until_ms.min(now_ms + self.body_look_ms()));
         if expects_continue {
             self.ask_for_body(key);
         }
@@ -483,7 +489,7 @@ pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: 
     response.header("access-control-allow-origin", origin).header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }
 
-/// How often a body that is on its way is looked at.
-const BODY_LOOK_MS: u64 = 5_000;
+/// How often a body may be looked at before its time is over.
+const BODY_LOOKS: u64 = 6;
 /// Where the files of the page are.
 const CONSOLE: &str = "/console/";

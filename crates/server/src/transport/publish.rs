@@ -40,7 +40,10 @@ impl Worker {
             match native::decode_publish(line, &self.shared.native_limits) {
                 Ok(publish) => match self.charge(key, line.len()) {
                     Ok(()) => self.publish_native(TransportKind::Http, publish, &mut results),
-                    Err(TooFast { wait_ms }) => native::write_too_fast(publish.id.as_ref(), TooFast::CODE, wait_ms, &mut results),
+                    Err(TooFast { wait_ms }) => {
+                        self.metrics.fault(TooFast::CODE);
+                        native::write_too_fast(publish.id.as_ref(), TooFast::CODE, wait_ms, &mut results);
+                    }
                 },
                 Err(fault) => {
                     self.metrics.fault(fault.kind.code());

@@ -69,6 +69,11 @@ impl Worker {
             let line = input.split_to(end);
             input.advance(1);
             let line = line.trim_ascii();
+            if is_http(line) {
+                self.refuse_http(key, &mut replies);
+                input.clear();
+                break;
+            }
             if !line.is_empty() {
                 self.on_native(key, Encoding::new(Format::Json, Framing::Raw), line, &mut replies);
             }
@@ -104,6 +109,16 @@ impl Worker {
         last.freeze()
     }
 
+    /// A page on the web can have its visitor's browser send a request here, with lines of our protocol in its body.
+    fn refuse_http(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
+        self.metrics.fault("http-not-spoken");
+        let reason = "this is HTTP, and here an object a line is spoken; HTTP has an address of its own (listen.http)".to_owned();
+        native::write_error(None, "http-not-spoken", &reason, replies);
+        replies.extend_from_slice(b"\n");
+        self.reply(key, replies);
+        self.disconnect(key, &Disconnect::ProtocolFault { code: 1008, reason });
+    }
+
     fn refuse_line(&mut self, key: SubscriberKey, max: usize, replies: &mut BytesMut) {
         self.metrics.fault("line-too-long");
         native::write_error(None, "line-too-long", &format!("a line of more than {max} bytes; send an object a line"), replies);
@@ -111,4 +126,9 @@ impl Worker {
         self.reply(key, replies);
         self.disconnect(key, &Disconnect::TooLarge { max });
     }
+}
+
+/// Whether a line is the first of an HTTP request, which no object ends like.
+fn is_http(line: &[u8]) -> bool {
+    [&b" HTTP/1.1"[..], b" HTTP/1.0", b" HTTP/2.0"].iter().any(|end| line.ends_with(end))
 }

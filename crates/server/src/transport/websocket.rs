@@ -258,6 +258,7 @@ impl Worker {
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
                 if let Err(TooFast { wait_ms }) = self.charge(key, data.len()) {
+                    self.metrics.fault(TooFast::CODE);
                     self.say(encoding, replies, |out| native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, out));
                     return self.pause(key, wait_ms);
                 }
