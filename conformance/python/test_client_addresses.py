@@ -137,8 +137,10 @@ def status_of(connection):
 
 
 def all_statuses(server, *beginnings):
-    opened = [speak(server, beginning, REQUEST) for beginning in beginnings]
-    found = [status_of(connection) for connection in opened]
+    opened, found = [], []
+    for beginning in beginnings:
+        opened.append(speak(server, beginning, REQUEST))
+        found.append(status_of(opened[-1]))
     for connection in opened:
         connection.close()
     return found

@@ -22,7 +22,8 @@ impl Pace {
 
     /// How long the bucket takes to fill again after so much was taken.
     fn cost_ns(self, amount: u64) -> u64 {
-        amount.saturating_mul(NS_PER_SECOND).checked_div(self.per_second).unwrap_or(0)
+        // Rounded up, so that not one more passes than was said.
+        if self.per_second == 0 { 0 } else { amount.saturating_mul(NS_PER_SECOND).div_ceil(self.per_second) }
     }
 }
 

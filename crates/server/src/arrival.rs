@@ -1,11 +1,12 @@
 //! From the accept to the worker: who connects, by the PROXY protocol where a trusted proxy is in front, and whether there is room.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use bongsu_core::proxy::{HEADER_BYTES_MAX, Preamble, PreambleFault, preamble};
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -82,7 +83,10 @@ pub(crate) fn arrive(worker: &WorkerRef, stream: TcpStream, peer: Option<SocketA
                             let client = client.map_or(peer, |client| client.ip().to_canonical());
                             entering.borrow_mut().accept(stream, door, client);
                         }
-                        Err(fault) => refuse(&entering, &stream, door, &fault),
+                        Err(fault) => {
+                            refuse(&entering, &stream, door, &fault);
+                            drain(&stream).await;
+                        }
                     }
                 });
             }
@@ -122,6 +126,23 @@ async fn take(stream: &TcpStream, mut count: usize) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Closes so that the refusal arrives: what is unread at a close resets the connection.
+async fn drain(stream: &TcpStream) {
+    // One that is gone needs no goodbye.
+    _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    let passed_over = async {
+        let mut rest = [0; HEADER_BYTES_MAX];
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut rest) {
+                Ok(1..) => (),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => (),
+                _ => return,
+            }
+        }
+    };
+    _ = tokio::time::timeout(DRAIN_MAX, passed_over).await;
 }
 
 async fn in_time<T>(timeout: Duration, work: impl Future<Output = Result<T, ArrivalFault>>) -> Result<T, ArrivalFault> {
@@ -201,5 +222,7 @@ impl Worker {
     }
 }
 
+/// How long one who is refused may take to hang up.
+const DRAIN_MAX: Duration = Duration::from_millis(500);
 /// How long to wait for the rest of a header that came in pieces.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
