@@ -369,7 +369,8 @@ def test_the_numbers_have_a_listener_of_their_own():
 
 
 def test_the_numbers_are_to_be_had_when_all_places_are_taken():
-    with Server({"http": {"connections_max": 3}}, "--admin", "127.0.0.1:0") as server:
+    # One worker takes them up in the order in which they came.
+    with Server({"http": {"connections_max": 3}}, "--admin", "127.0.0.1:0", "--workers", "1") as server:
         taken = [Raw(server) for _ in range(3)]
         eventually("the server is full", lambda: get(server, "/health").status == 503)
         with From(server, "127.0.0.1", server.ports["admin"]) as connection:

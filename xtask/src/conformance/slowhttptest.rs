@@ -21,14 +21,15 @@ pub(crate) struct Plan {
 /// A way to be slow, and the arguments that ask for it.
 struct Mode {
     name: &'static str,
+    step: &'static str,
     arguments: &'static [&'static str],
 }
 
 const MODES: [Mode; 4] = [
-    Mode { name: "headers", arguments: &["-H"] },
-    Mode { name: "body", arguments: &["-B", "-s", "65536", "-t", "POST"] },
-    Mode { name: "range", arguments: &["-R", "-a", "10", "-b", "3000", "-t", "HEAD"] },
-    Mode { name: "read", arguments: &["-X", "-w", "64", "-y", "128", "-z", "32", "-n", "5", "-k", "3"] },
+    Mode { name: "headers", step: "slow headers", arguments: &["-H"] },
+    Mode { name: "body", step: "slow body", arguments: &["-B", "-s", "65536", "-t", "POST"] },
+    Mode { name: "range", step: "slow range", arguments: &["-R", "-a", "10", "-b", "3000", "-t", "HEAD"] },
+    Mode { name: "read", step: "slow read", arguments: &["-X", "-w", "64", "-y", "128", "-z", "32", "-n", "5", "-k", "3"] },
 ];
 
 /// Reads the arguments.
@@ -56,7 +57,7 @@ pub(super) fn run(plan: &Plan) -> Result<bool, String> {
         steps.step(BUILD, || done(&mut cargo(["build", "--package", "bongsu"])));
     }
     for mode in MODES.iter().filter(|mode| plan.mode.is_none_or(|one| one == mode.name)) {
-        steps.step_after(&[BUILD], &format!("slowhttptest, slow {}", mode.name), || attack(mode, &folder));
+        steps.step_after(&[BUILD], mode.step, || attack(mode, &folder));
     }
     Ok(steps.finish())
 }
@@ -79,9 +80,8 @@ fn attack(mode: &Mode, folder: &Path) -> Result<(), String> {
     let (idle_bytes, _) = held(&server.address)?;
     let url = if mode.name == "read" { format!("{channel}?earliest") } else { channel };
     let report = text(&folder.join(mode.name));
-    let rate = (CONNECTIONS / 5).to_string();
-    let (connections, seconds) = (CONNECTIONS.to_string(), ATTACK.as_secs().to_string());
-    let arguments = ["-c", &connections, "-r", &rate, "-i", "2", "-l", &seconds, "-x", "24", "-p", "3", "-g", "-o", &report, "-u", &url];
+    let (rate, connections, seconds) = ((CONNECTIONS / 5).to_string(), CONNECTIONS.to_string(), ATTACK.as_secs().to_string());
+    let arguments: [&str; 17] = ["-c", &connections, "-r", &rate, "-i", "2", "-l", &seconds, "-x", "24", "-p", "3", "-g", "-o", &report, "-u", &url];
     let mut tool = command("slowhttptest", mode.arguments.iter().copied().chain(arguments));
     let mut tool = Running::start(&mut tool, &folder.join(format!("{}.log", mode.name)))?;
     // The first seconds are its connecting.
