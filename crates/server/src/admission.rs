@@ -352,7 +352,16 @@ mod tests {
         let admission = Arc::new(Admission::default());
         let limits = limits(|limits| (limits.publications_per_second, limits.publications_per_second_per_address) = (10, 15));
         let guests = [0; 2].map(|_| admission.arrive(address("192.0.2.1"), &limits, 1).expect("room").expect("a guest"));
-        let published = |guest: &Guest| (0..20).take_while(|_| guest.wait_ms(&limits, 1) == 0 && { guest.charge(1, &limits, 1); true }).count();
+        let published = |guest: &Guest| {
+            (0..20)
+                .take_while(|_| {
+                    guest.wait_ms(&limits, 1) == 0 && {
+                        guest.charge(1, &limits, 1);
+                        true
+                    }
+                })
+                .count()
+        };
         assert_eq!((published(&guests[0]), published(&guests[1])), (10, 5));
         drop(guests);
         admission.sweep(1);

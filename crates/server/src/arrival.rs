@@ -163,9 +163,11 @@ impl Door {
         match self {
             Self::Http | Self::Admin => problem.clone().into_response().into_bytes(false, false),
             Self::Tcp => {
-                let retry_s = problem.headers.iter().find(|(name, _)| *name == "retry-after").and_then(|(_, value)| value.parse::<u64>().ok());
+                let retry_s =
+                    problem.headers.iter().find(|(name, _)| *name == "retry-after").and_then(|(_, value)| value.parse::<u64>().ok());
                 let code = if retry_s.is_some() { 1013 } else { 1008 };
-                let bye = serde_json::json!({ "code": code, "reason": problem.detail, "reconnect_ms": retry_s.map(|seconds| seconds * 1000) });
+                let bye =
+                    serde_json::json!({ "code": code, "reason": problem.detail, "reconnect_ms": retry_s.map(|seconds| seconds * 1000) });
                 Bytes::from(format!("{{\"bye\":{bye}}}\n"))
             }
         }

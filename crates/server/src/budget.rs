@@ -78,7 +78,12 @@ impl Worker {
         let own = self.held.input_bytes + self.held.other_bytes;
         let too_much = (all - max / 8 * 7) as u128 * own as u128 / all as u128;
         let freed = self.close_worst(too_much as usize);
-        warn!(in_flight_bytes = all, bound = max, connections = freed, "limits.in_flight_bytes_max is passed: those who hold most are closed");
+        warn!(
+            in_flight_bytes = all,
+            bound = max,
+            connections = freed,
+            "limits.in_flight_bytes_max is passed: those who hold most are closed"
+        );
         self.held.other_bytes = self.hub.outbox_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
         self.tell_held();
     }
@@ -116,7 +121,6 @@ enum Offender {
     /// A connection of HTTP/2 whose client does not read what its streams were sent.
     Http2(u64),
 }
-
 
 /// What one is counted under who was closed because all together hold too much.
 const FAULT: &str = "too-much-in-flight";

@@ -32,7 +32,8 @@ mod tests {
     #[test]
     fn an_address_is_in_its_networks() {
         let networks = Networks::of(&["10.0.0.0/8", "2001:db8::/32", "192.0.2.1"].map(str::to_owned));
-        for (address, inside) in [("10.1.2.3", true), ("11.1.2.3", false), ("2001:db8::9", true), ("192.0.2.1", true), ("192.0.2.2", false)] {
+        for (address, inside) in [("10.1.2.3", true), ("11.1.2.3", false), ("2001:db8::9", true), ("192.0.2.1", true), ("192.0.2.2", false)]
+        {
             assert_eq!(networks.contains(address.parse().expect("an address")), inside, "{address}");
         }
         assert!(["10.0.0.0/33", "localhost", "", "10.0.0.0/8 "].iter().all(|text| parse(text).is_none()));

@@ -74,14 +74,18 @@ fn attack(mode: &Mode, folder: &Path) -> Result<(), String> {
     let channel = format!("http://{}/channels/slow", server.address);
     // Something to read slowly, and for the others to be served.
     for _ in 0..20 {
-        ask(&server.address, &format!("POST /channels/slow HTTP/1.1\r\nHost: {}\r\nContent-Length: 20000\r\n\r\n{}", server.address, "x".repeat(20_000)))?;
+        ask(
+            &server.address,
+            &format!("POST /channels/slow HTTP/1.1\r\nHost: {}\r\nContent-Length: 20000\r\n\r\n{}", server.address, "x".repeat(20_000)),
+        )?;
     }
     let before = others(&server.address, QUIET)?;
     let (idle_bytes, _) = held(&server.address)?;
     let url = if mode.name == "read" { format!("{channel}?earliest") } else { channel };
     let report = text(&folder.join(mode.name));
     let (rate, connections, seconds) = ((CONNECTIONS / 5).to_string(), CONNECTIONS.to_string(), ATTACK.as_secs().to_string());
-    let arguments: [&str; 17] = ["-c", &connections, "-r", &rate, "-i", "2", "-l", &seconds, "-x", "24", "-p", "3", "-g", "-o", &report, "-u", &url];
+    let arguments: [&str; 17] =
+        ["-c", &connections, "-r", &rate, "-i", "2", "-l", &seconds, "-x", "24", "-p", "3", "-g", "-o", &report, "-u", &url];
     let mut tool = command("slowhttptest", mode.arguments.iter().copied().chain(arguments));
     let mut tool = Running::start(&mut tool, &folder.join(format!("{}.log", mode.name)))?;
     // The first seconds are its connecting.
@@ -103,7 +107,9 @@ fn attack(mode: &Mode, folder: &Path) -> Result<(), String> {
     );
     match () {
         () if unavailable > 0 => Err(format!("its probe found the server unavailable for {unavailable} s; see {report}.html")),
-        () if attacked_bytes > CONNECTIONS as u64 * BYTES_PER_CONNECTION_MAX => Err(format!("{attacked_bytes} B are held for slow clients")),
+        () if attacked_bytes > CONNECTIONS as u64 * BYTES_PER_CONNECTION_MAX => {
+            Err(format!("{attacked_bytes} B are held for slow clients"))
+        }
         () if most_connections < CONNECTIONS / 2 => Err(format!("only {most_connections} connections were there: nothing was tested")),
         () => Ok(()),
     }

@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn other_protocols_are_told_apart_at_the_first_byte_that_differs() {
-        for first in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/2.0", b"POST /", b"{\"ping\":1}", b"\r\n\r\nGET", b"\x16\x03\x01", b"STOMP"] {
+        for first in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/2.0", b"POST /", b"{\"ping\":1}", b"\r\n\r\nGET", b"\x16\x03\x01", b"STOMP"]
+        {
             assert_eq!(preamble(first), Ok(Preamble::None), "{first:?}");
         }
         for first in [&b""[..], b"P", b"PR", b"PROX", b"\r", b"\r\n\r\n"] {

@@ -155,7 +155,10 @@ mod tests {
         );
         let (head, body) = response().into_http2(false);
         let headers: Vec<_> = head.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        assert_eq!(headers, [("vary", &b"Accept"[..]), ("content-type", b"text/plain"), ("x-content-type-options", b"nosniff"), ("content-length", b"2")]);
+        assert_eq!(
+            headers,
+            [("vary", &b"Accept"[..]), ("content-type", b"text/plain"), ("x-content-type-options", b"nosniff"), ("content-length", b"2")]
+        );
         assert_eq!((head.status().as_u16(), &body[..]), (200, &b"hi"[..]));
         assert_eq!(response().into_http2(true).1, "");
     }

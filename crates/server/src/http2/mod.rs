@@ -51,13 +51,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     fn new(visitor: Visitor) -> Self {
-        Self {
-            leave: Notify::new(),
-            streams: Cell::new(0),
-            idle_since: Cell::new(Instant::now()),
-            visitor,
-            buffered_bytes: Cell::new(0),
-        }
+        Self { leave: Notify::new(), streams: Cell::new(0), idle_since: Cell::new(Instant::now()), visitor, buffered_bytes: Cell::new(0) }
     }
 
     fn given(&self, bytes: usize) {

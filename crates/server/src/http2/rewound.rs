@@ -1,8 +1,8 @@
 //! A socket of which the first bytes were read already: they are read again before all else.
 
 use std::io;
-use std::rc::Rc;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
