@@ -290,6 +290,20 @@ def test_past_the_bound_on_memory_those_who_hold_most_go_first(channel, hoard):
             eventually("all of it is given back", lambda: in_flight(server) < 256 << 10)
 
 
+def test_answers_that_nobody_reads_count_too(channel):
+    """A page is written for each who asks: without the bound, asking would be enough to fill memory."""
+    with Server({"limits": {"in_flight_bytes_max": "4 MiB"}}) as server:
+        for _ in range(20):
+            publish(server, channel, b"x" * 50_000)
+        asking = f"GET {channel_path(channel)}?earliest HTTP/1.1\r\nHost: {server.address}\r\n\r\n".encode()
+        hoarders = [Raw(server, receive_buffer=4096).send(asking) for _ in range(60)]
+        eventually("the worst are closed", lambda: fault_count(server, "too-much-in-flight") > 0)
+        eventually("there is room again", lambda: in_flight(server) <= 4 << 20)
+        assert get(server, channel_path(channel, last=1)).status == 200
+        for raw in hoarders:
+            raw.close()
+
+
 def test_what_http2_holds_back_counts_too(channel):
     """Streams that a client never reads from: what they were given waits within the connection."""
     with Server({"limits": {"in_flight_bytes_max": "1 MiB"}, "delivery": {"lag_age_max": "1h"}}) as server:

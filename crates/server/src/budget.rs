@@ -56,9 +56,20 @@ impl Worker {
 
     /// Looks at what is held beside input. Called a few times a second.
     pub(crate) fn look_at_held(&mut self) {
-        self.held.other_bytes = self.hub.outbox_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
+        self.count_held();
+        self.relieve();
+    }
+
+    /// A connection takes no more of what it is owed. Until the next look it counts anew each time, which `relieve` sets right.
+    pub(crate) fn weigh_owed(&mut self, key: SubscriberKey) {
+        self.held.other_bytes += self.hub.waiting_bytes(key);
         self.tell_held();
         self.relieve();
+    }
+
+    fn count_held(&mut self) {
+        self.held.other_bytes = self.hub.outbox_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
+        self.tell_held();
     }
 
     fn tell_held(&self) {
@@ -68,24 +79,22 @@ impl Worker {
     /// Past the bound, closes those who hold most, until this worker's share of what is too much is free.
     fn relieve(&mut self) {
         let max = self.shared.config.limits.in_flight_bytes_max.as_usize();
-        let all = self.shared.metrics.in_flight() as usize;
         let now_ms = self.now_ms();
         // Looking for them means looking at every connection, which is not to become a burden of its own.
-        if all <= max || now_ms < self.held.relieved_ms + RELIEF_INTERVAL_MS {
+        if self.shared.metrics.in_flight() as usize <= max || now_ms < self.held.relieved_ms + RELIEF_INTERVAL_MS {
             return;
         }
         self.held.relieved_ms = now_ms;
+        self.count_held();
+        let all = self.shared.metrics.in_flight() as usize;
+        if all <= max {
+            return;
+        }
         let own = self.held.input_bytes + self.held.other_bytes;
         let too_much = (all - max / 8 * 7) as u128 * own as u128 / all as u128;
-        let freed = self.close_worst(too_much as usize);
-        warn!(
-            in_flight_bytes = all,
-            bound = max,
-            connections = freed,
-            "limits.in_flight_bytes_max is passed: those who hold most are closed"
-        );
-        self.held.other_bytes = self.hub.outbox_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
-        self.tell_held();
+        let closed = self.close_worst(too_much as usize);
+        self.count_held();
+        warn!(in_flight_bytes = all, bound = max, closed, "limits.in_flight_bytes_max is passed: those who hold most are closed");
     }
 
     /// Closes those who hold most, so many bytes of them. Tells how many they were.

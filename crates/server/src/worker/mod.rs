@@ -268,7 +268,10 @@ impl Worker {
             }
             for event in events {
                 match event {
-                    HubEvent::Blocked(key) => self.write_on(key),
+                    HubEvent::Blocked(key) => {
+                        self.write_on(key);
+                        self.weigh_owed(key);
+                    }
                     HubEvent::Gone(key) => self.close(key, CloseReason::Vanished),
                     HubEvent::Close(key, why) => self.disconnect(key, &why),
                     HubEvent::Arrived { channel, from, publications, waiters } => self.arrived(&channel, from, &publications, &waiters),
