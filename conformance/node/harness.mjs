@@ -27,6 +27,8 @@ export async function startServer(config = {}, ...flags) {
   // In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
   const command = ["--foreground", "--kill-after=30", String(LIFETIME_SECONDS), BINARY, "serve", "--ports-file", portsFile];
   if (!flags.includes("--http")) flags = ["--http", "127.0.0.1:0", ...flags];
+  // Two servers may run at once, and neither is to hold the usual ports.
+  for (const listener of ["--tcp", "--stomp"]) if (!flags.includes(listener)) flags = [listener, "off", ...flags];
   // A server reads its configuration from BONGSU_… variables too, and refuses those that it does not know.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BONGSU_")));
   const child = spawn("timeout", [...command, "--config", configFile, ...flags], { stdio: ["ignore", "pipe", "pipe"], env });
@@ -51,8 +53,8 @@ export async function startServer(config = {}, ...flags) {
     }
     await pause(10);
   }
-  const { http: address } = JSON.parse(readFileSync(portsFile, "utf8"));
-  return { address, stop };
+  const { http: address, stomp } = JSON.parse(readFileSync(portsFile, "utf8"));
+  return { address, stomp, stop };
 }
 
 /** Numbers, strings and lists of strings look the same in JSON and in TOML. */

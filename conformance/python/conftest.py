@@ -8,7 +8,10 @@ import pytest
 from harness import BINARY, ORDINARY, Server
 from http_client import publish
 from proxies import KINDS
+from raw_stomp import Stomp11, StompOverHttp2, StompOverWebSocket, StompSubscriber
 from subscribers import TRANSPORTS, Native
+
+TRANSPORTS |= {"stomp": StompSubscriber, "stomp-1.1": Stomp11, "stomp+ws": StompOverWebSocket, "http2-stomp": StompOverHttp2}
 
 
 def pytest_sessionstart():
@@ -22,6 +25,9 @@ def pytest_sessionstart():
             # Raw TCP is a matter of another module there, which has nothing of its own to show.
             del TRANSPORTS["tcp"]
         if via in ("nginx", "haproxy"):
+            # Raw STOMP passes them as raw TCP does; over a WebSocket it is a matter of theirs.
+            for name in [name for name in TRANSPORTS if name in ("stomp", "stomp-1.1")]:
+                del TRANSPORTS[name]
             # What these speak to their clients in the clear is HTTP/1.1; HTTP/2 there comes with TLS.
             for name in [name for name in TRANSPORTS if name.startswith("http2")]:
                 del TRANSPORTS[name]

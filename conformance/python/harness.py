@@ -45,7 +45,7 @@ class Server:
         ports_file, self._log_path = folder / "ports.json", folder / "log"
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
         command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve"]
-        for listener in ("--http", "--tcp"):
+        for listener in ("--http", "--tcp", "--stomp"):
             command += [] if listener in flags else [listener, "127.0.0.1:0"]
         command += ["--ports-file", str(ports_file), *flags]
         if config:
@@ -58,7 +58,7 @@ class Server:
         try:
             ports = self._await_ports(ports_file)
             self.ports = ports
-            self.direct, self.tcp = ports["http"], ports["tcp"]
+            self.direct, self.tcp, self.stomp = ports["http"], ports["tcp"], ports["stomp"]
             self.proxy = Server.via(self.direct, tcp=self.tcp) if Server.via else None
         except BaseException:
             self.kill()

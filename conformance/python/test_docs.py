@@ -38,7 +38,8 @@ def pattern(expected):
 
 def run(server, script, folder):
     """Both outputs of a script, as if the server had its usual ports."""
-    usual = {"127.0.0.1:8080": server.address, "127.0.0.1:7070": server.tcp, "127.0.0.1 7070": server.tcp.replace(":", " ")}
+    usual = {"127.0.0.1:8080": server.address, "127.0.0.1:7070": server.tcp, "127.0.0.1 7070": server.tcp.replace(":", " "),
+             "127.0.0.1 61613": server.stomp.replace(":", " ")}
     for known, actual in usual.items():
         script = script.replace(known, actual)
     environment = {**os.environ, "PATH": f"{BINARY.parent}:{os.environ['PATH']}", "BONGSU_URL": server.http(), "no_proxy": "*"}
@@ -72,7 +73,9 @@ def test_every_code_is_documented():
     codes = set(re.findall(r'Problem::new\(\s*\d{3},\s*"([a-z-]+)"', server))
     codes |= set(re.findall(r'=> \(\d{3}, "([a-z-]+)"\)', server))
     codes |= set(re.findall(r'write_error\([^"]*"([a-z-]+)"', server))
-    codes |= set(re.findall(r'=> "([a-z-]+)"', (REPOSITORY / "crates/core/src/native/fault.rs").read_text()))
+    for fault in "native/fault.rs", "stomp/fault.rs":
+        codes |= set(re.findall(r'=> "([a-z0-9-]+)"', (REPOSITORY / "crates/core/src" / fault).read_text()))
+    codes |= set(re.findall(r'refuse\(None, "([a-z-]+)"', server))
     assert len(codes) > 50 and codes <= documented, codes - documented
 
 

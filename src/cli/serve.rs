@@ -31,7 +31,7 @@ use super::{say, systemd};
 /// It asks nobody who they are. So it listens at addresses of this machine alone, unless --allow-anonymous says that others may use it.
 ///
 /// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them
-/// tcp, of --tcp.
+/// tcp or stomp, of --tcp or --stomp.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Serve {
@@ -44,8 +44,8 @@ pub(super) struct Serve {
     /// UDP, which this version does not have yet: only `off` is taken.
     #[arg(long, value_name = "off", value_parser = only_off)]
     udp: Option<String>,
-    /// STOMP over TCP, which this version does not have yet: only `off` is taken.
-    #[arg(long, value_name = "off", value_parser = only_off)]
+    /// Where to listen for STOMP over TCP, or `off` [default: 127.0.0.1:61613 if free]
+    #[arg(long, value_name = "ADDRESS|off")]
     stomp: Option<String>,
     /// Where to listen for /metrics and /health with its details, apart from everything else, or `off` [default: off]
     #[arg(long, value_name = "ADDRESS|off")]
@@ -112,7 +112,8 @@ impl Serve {
         if banner_wanted {
             say(&banner(&addresses, echo));
         }
-        info!(http = addresses.http.map(tracing::field::display), tcp = addresses.tcp.map(tracing::field::display), "listening");
+        let shown = |address: Option<SocketAddr>| address.map(tracing::field::display);
+        info!(http = shown(addresses.http), tcp = shown(addresses.tcp), stomp = shown(addresses.stomp), "listening");
         systemd::notify("READY=1");
         self.until_ended(server, &mut signals, log).await
     }
@@ -178,6 +179,7 @@ impl Serve {
             ("--tcp", "listen.tcp", self.tcp.as_deref()),
             ("--admin", "listen.admin", self.admin.as_deref()),
             ("--allow-anonymous", "access.allow_anonymous", self.allow_anonymous.then_some("true")),
+            ("--stomp", "listen.stomp", self.stomp.as_deref()),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
             ("--workers", "workers", self.workers.as_deref()),
@@ -260,7 +262,8 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    for (name, address) in [("http", addresses.http), ("tcp", addresses.tcp), ("admin", addresses.admin)] {
+    let of_each = [("http", addresses.http), ("tcp", addresses.tcp), ("stomp", addresses.stomp), ("admin", addresses.admin)];
+    for (name, address) in of_each {
         if let Some(address) = address {
             ports.insert(name.to_owned(), address.to_string().into());
         }
@@ -290,6 +293,9 @@ fn banner(addresses: &Addresses, echo: bool) -> String {
     );
     if let Some(tcp) = addresses.tcp.map(reachable) {
         _ = writeln!(text, "TCP is open too: nc {} {}, then {{\"subscribe\":\"chat/lobby\",\"id\":1}}", tcp.ip(), tcp.port());
+    }
+    if let Some(stomp) = addresses.stomp.map(reachable) {
+        _ = writeln!(text, "STOMP is open too: at {stomp}, the channel chat/lobby is /topic/chat/lobby");
     }
     if let Some(admin) = addresses.admin.map(reachable) {
         _ = writeln!(text, "The numbers are at http://{admin}/metrics, and nowhere else.");

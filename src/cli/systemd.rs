@@ -8,7 +8,7 @@ use listenfd::ListenFd;
 use super::exit::{Exit, Failure};
 
 /// The listening sockets that were handed over: `LISTEN_FDS` of them, meant for the process `LISTEN_PID`, from descriptor 3 on.
-/// Those that `LISTEN_FDNAMES` calls `tcp` are for the native protocol, all others for HTTP.
+/// Those that `LISTEN_FDNAMES` calls `tcp` are for the native protocol, those that it calls `stomp` for STOMP, all others for HTTP.
 pub(super) fn inherited_sockets() -> Result<Starting, Failure> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -16,7 +16,11 @@ pub(super) fn inherited_sockets() -> Result<Starting, Failure> {
     let mut starting = Starting::default();
     for index in 0..handed_over.len() {
         let unusable = |error| Failure::new(Exit::CannotListen, format!("LISTEN_FDS: socket {index} is no TCP listener: {error}"));
-        let sockets = if names.next() == Some("tcp") { &mut starting.tcp } else { &mut starting.http };
+        let sockets = match names.next() {
+            Some("tcp") => &mut starting.tcp,
+            Some("stomp") => &mut starting.stomp,
+            _ => &mut starting.http,
+        };
         sockets.extend(handed_over.take_tcp_listener(index).map_err(unusable)?);
     }
     Ok(starting)

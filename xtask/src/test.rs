@@ -80,6 +80,7 @@ pub(crate) fn run(parts: &[Part]) -> bool {
     }
     if has(Part::Node) {
         steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "npm clients", || node("clients.test.mjs"));
+        steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "npm STOMP client", || node("stomp.test.mjs"));
         steps.step_after(&[BUILD, TOOLS, NPM_PACKAGES], "the page's client", || node("subscription.test.mjs"));
     }
     if has(Part::Browser) {

@@ -8,6 +8,7 @@ use crate::name::ChannelName;
 use crate::position::Position;
 use crate::publication::Publication;
 use crate::start::Gap;
+use crate::stomp::{FormKey, MessageForm};
 use crate::websocket::deflate::{Compressions, DeflateConfig, Deflaters, WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
 use crate::websocket::{Opcode, write_frame};
 
@@ -35,7 +36,7 @@ pub enum Framing {
     WebSocket,
 }
 
-/// Writes records in any encoding. It belongs to one thread; a clone starts with deflaters of its own.
+/// Writes records in any encoding. It belongs to one thread; a clone starts with deflaters and STOMP forms of its own.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     forms: Forms,
@@ -43,24 +44,24 @@ pub struct Encoder {
 }
 
 impl Encoding {
-    /// How many encodings there are.
-    pub const COUNT: usize = 5 * 3 * 2 * WINDOWS;
+    /// How many encodings there are; the forms of STOMP's subscriptions do not count.
+    pub const COUNT: usize = FORMATS.len() * FRAMINGS.len() * 2 * WINDOWS;
 
     /// An encoding that all connections share.
     pub const fn new(format: Format, framing: Framing) -> Self {
         Self { format, framing, own: false, deflate: None }
     }
 
-    /// A number of its own, below `COUNT`.
+    /// A number of its own, below `COUNT`. Encodings that differ in the form of a STOMP subscription have the same.
     pub const fn index(self) -> usize {
         let window = match self.deflate {
             Some(window) => window.index() + 1,
             None => 0,
         };
-        ((self.format as usize * 3 + self.framing as usize) * 2 + self.own as usize) * WINDOWS + window
+        ((self.format.index() * FRAMINGS.len() + self.framing as usize) * 2 + self.own as usize) * WINDOWS + window
     }
 
-    /// Every encoding.
+    /// Every encoding, those of STOMP once for all forms.
     pub fn all() -> impl Iterator<Item = Self> {
         let windows = || std::iter::once(None).chain((WINDOW_BITS_MIN..=WINDOW_BITS_MAX).map(Window::of_bits));
         let of = move |format, framing, own| windows().map(move |deflate| Self { format, framing, own, deflate });
@@ -69,7 +70,7 @@ impl Encoding {
     }
 }
 
-const FORMATS: [Format; 5] = [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart];
+const FORMATS: [Format; 6] = [Format::Payload, Format::Json, Format::Sse, Format::SseJson, Format::Multipart, Format::Stomp(FormKey::ANY)];
 const FRAMINGS: [Framing; 3] = [Framing::Raw, Framing::Chunked, Framing::WebSocket];
 /// The windows, and none.
 const WINDOWS: usize = Window::COUNT + 1;
@@ -95,6 +96,25 @@ impl Encoder {
         &self.forms
     }
 
+    /// The key of a STOMP subscription's form, held until it is given back with `release`.
+    pub fn hold_form(&mut self, form: &MessageForm) -> FormKey {
+        self.forms.messages.hold(form)
+    }
+
+    /// Keeps what an encoding refers to.
+    pub(crate) fn hold(&mut self, encoding: Encoding) {
+        if let Format::Stomp(form) = encoding.format {
+            self.forms.messages.hold_again(form);
+        }
+    }
+
+    /// Lets go what an encoding refers to.
+    pub fn release(&mut self, encoding: Encoding) {
+        if let Format::Stomp(form) = encoding.format {
+            self.forms.messages.release(form);
+        }
+    }
+
     /// One publication.
     pub fn publication(
         &self,
@@ -104,9 +124,18 @@ impl Encoder {
         composite: Option<&str>,
         out: &mut BytesMut,
     ) {
-        if (encoding.format, encoding.framing) == (Format::Payload, Framing::WebSocket) {
-            // No scratch: the payload is the record, and its length is known.
-            return self.message(encoding.deflate, payload_opcode(publication), &publication.draft.data, out);
+        match (encoding.format, encoding.framing) {
+            (Format::Payload, Framing::WebSocket) => {
+                // No scratch: the payload is the record, and its length is known.
+                return self.message(encoding.deflate, payload_opcode(publication), &publication.draft.data, out);
+            }
+            (Format::Stomp(_), Framing::WebSocket) => {
+                // A frame with a binary body is binary all over.
+                let mut frame = BytesMut::new();
+                self.forms.publication(encoding.format, channel, publication, composite, &mut frame);
+                return self.message(encoding.deflate, payload_opcode(publication), &frame, out);
+            }
+            _ => (),
         }
         self.frame(encoding, out, |out| self.forms.publication(encoding.format, channel, publication, composite, out));
     }

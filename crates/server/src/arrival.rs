@@ -160,15 +160,19 @@ fn refuse(worker: &WorkerRef, stream: &TcpStream, door: Door, fault: &ArrivalFau
 impl Door {
     /// What a connection that is not taken up is told.
     pub(crate) fn refusal(self, problem: &Problem) -> Bytes {
+        let retry = problem.headers.iter().find(|(name, _)| *name == "retry-after");
+        let retry_ms = retry.and_then(|(_, seconds)| seconds.parse::<u64>().ok()).map(|seconds| seconds * 1000);
         match self {
             Self::Http | Self::Admin => problem.clone().into_response().into_bytes(false, false),
             Self::Tcp => {
-                let retry_s =
-                    problem.headers.iter().find(|(name, _)| *name == "retry-after").and_then(|(_, value)| value.parse::<u64>().ok());
-                let code = if retry_s.is_some() { 1013 } else { 1008 };
-                let bye =
-                    serde_json::json!({ "code": code, "reason": problem.detail, "reconnect_ms": retry_s.map(|seconds| seconds * 1000) });
+                let code = if retry_ms.is_some() { 1013 } else { 1008 };
+                let bye = serde_json::json!({ "code": code, "reason": problem.detail, "reconnect_ms": retry_ms });
                 Bytes::from(format!("{{\"bye\":{bye}}}\n"))
+            }
+            Self::Stomp => {
+                let retry = retry_ms.map(|retry_ms| format!("reconnect-ms:{retry_ms}\n")).unwrap_or_default();
+                // STOMP 1.2, "Value Encoding": a colon is escaped.
+                Bytes::from(format!("ERROR\nmessage:{}\ncode:{}\n{retry}\n\0", problem.detail.replace(':', "\\c"), problem.code))
             }
         }
     }

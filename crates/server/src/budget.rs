@@ -25,6 +25,7 @@ impl Connection {
         let of_phase = match &self.phase {
             Phase::Body(gathering) => gathering.body.capacity_held(),
             Phase::WebSocket(websocket) => websocket.capacity_held(),
+            Phase::Stomp(stomp) => stomp.capacity_held(),
             _ => 0,
         };
         self.unread.capacity() + of_phase

@@ -11,6 +11,7 @@ use crate::http::{Body, Request};
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
 use crate::transport::http::{Exchange, Plan};
+use crate::transport::stomp::StompPhase;
 use crate::transport::stream::Streaming;
 use crate::transport::tcp::Lines;
 use crate::transport::websocket::WebSocketPhase;
@@ -58,6 +59,8 @@ pub(crate) enum Phase {
     Handover,
     /// Lines over TCP.
     Lines(Box<Lines>),
+    /// STOMP over TCP.
+    Stomp(Box<StompPhase>),
     /// The last bytes go out; then the write side is shut and what still comes is passed over until the peer is done too.
     Closing(CloseReason),
 }
@@ -117,6 +120,26 @@ impl Connection {
     }
 }
 
+impl Phase {
+    /// The STOMP session, whatever carries it.
+    pub(crate) fn stomp(&self) -> Option<&StompPhase> {
+        match self {
+            Self::Stomp(stomp) => Some(stomp),
+            Self::WebSocket(websocket) => websocket.stomp(),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn stomp_mut(&mut self) -> Option<&mut StompPhase> {
+        match self {
+            Self::Stomp(stomp) => Some(stomp),
+            Self::WebSocket(websocket) => websocket.stomp_mut(),
+            _ => None,
+        }
+    }
+}
+
 impl Sink for Connection {
     fn try_write(&mut self, bytes: &Bytes) -> Written {
         self.link.try_write(bytes)
@@ -124,6 +147,22 @@ impl Sink for Connection {
 
     fn try_write_vectored(&mut self, slices: &[Bytes]) -> Written {
         self.link.try_write_vectored(slices)
+    }
+
+    fn window(&self, slot: Slot) -> usize {
+        self.phase.stomp().map_or(usize::MAX, |stomp| stomp.window(slot))
+    }
+
+    fn sent(&mut self, slot: Slot, first: Position, count: usize) {
+        if let Some(stomp) = self.phase.stomp_mut() {
+            stomp.sent(slot, first, count);
+        }
+    }
+
+    fn gap_sent(&mut self, slot: Slot, resumed: Position) {
+        if let Some(stomp) = self.phase.stomp_mut() {
+            stomp.gap_sent(slot, resumed);
+        }
     }
 }
 

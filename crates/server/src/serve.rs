@@ -38,8 +38,10 @@ pub struct Server {
 pub struct Starting {
     /// Listening sockets that were handed over: they take the place of `listen.http` …
     pub http: Vec<TcpListener>,
-    /// … and of `listen.tcp`.
+    /// … of `listen.tcp` …
     pub tcp: Vec<TcpListener>,
+    /// … and of `listen.stomp`.
+    pub stomp: Vec<TcpListener>,
     /// Set by whoever no longer wants the server, while it waits for another to leave the data directory.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -62,6 +64,8 @@ pub struct Addresses {
     pub tcp: Option<SocketAddr>,
     /// The numbers, where they have a listener of their own.
     pub admin: Option<SocketAddr>,
+    /// STOMP over TCP.
+    pub stomp: Option<SocketAddr>,
 }
 
 /// Why a server could not start, or ended by itself.
@@ -118,7 +122,8 @@ impl Server {
         let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
         let http = open(Door::Http, config.listen.http, &starting.http)?;
         let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
-        let addresses = Addresses { http, tcp, admin: open(Door::Admin, config.listen.admin, &[])? };
+        let stomp = open(Door::Stomp, config.listen.stomp, &starting.stomp)?;
+        let addresses = Addresses { http, tcp, stomp, admin: open(Door::Admin, config.listen.admin, &[])? };
         let data = open_data_dir(&config, &starting.cancelled)?;
         let clock = Clock::start();
         let build = |secret| engine_of(&config, secret, workers, clock);

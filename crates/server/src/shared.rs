@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::serve::Addresses;
 use crate::worker::Door;
 use bongsu_core::native::NativeLimits;
+use bongsu_core::stomp::StompLimits;
 use bongsu_core::websocket::deflate::{DeflateConfig, WINDOW_BITS_MIN};
 
 /// Shared by reference; nothing here changes but what locks itself. A new configuration is a new `Shared` around the same engine.
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) proxies: Proxies,
     pub(crate) head_limits: HeadLimits,
     pub(crate) native_limits: NativeLimits,
+    pub(crate) stomp_limits: StompLimits,
     /// What is agreed to when a WebSocket opens, and how its messages are compressed.
     pub(crate) deflate: DeflateConfig,
     pub(crate) workers: usize,
@@ -74,6 +76,7 @@ impl Shared {
                 payload_bytes_max: config.http.body_bytes_max.as_usize(),
                 ..NativeLimits::default()
             },
+            stomp_limits: stomp_limits(&config),
             deflate: deflate(&config.websocket),
             workers,
             vary_origin: (!config.http.origins.is_empty()).then_some("Origin"),
@@ -113,6 +116,24 @@ pub(crate) fn directory_limits(config: &Config) -> DirectoryLimits {
 pub(crate) fn rules_of(config: &Config) -> Rules {
     let rules = ChannelRules::new(config);
     Arc::new(move |name| rules.of(name))
+}
+
+fn stomp_limits(config: &Config) -> StompLimits {
+    let stomp = &config.stomp;
+    StompLimits {
+        head_bytes_max: stomp.head_bytes_max.as_usize(),
+        headers_max: stomp.headers_max,
+        body_bytes_max: stomp.body_bytes_max.as_usize(),
+        id_bytes_max: stomp.id_bytes_max,
+        depth_max: config.native.depth_max,
+        subscriptions_max: stomp.subscriptions_max,
+        transactions_max: stomp.transactions_max,
+        transaction_frames_max: stomp.transaction_frames_max,
+        transaction_bytes_max: stomp.transaction_bytes_max.as_usize(),
+        prefetch_default: stomp.prefetch_default,
+        prefetch_max: stomp.prefetch_max,
+        prefetch_total_max: stomp.prefetch_total_max,
+    }
 }
 
 fn deflate(config: &WebSocket) -> DeflateConfig {

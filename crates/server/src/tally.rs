@@ -52,6 +52,8 @@ impl Tallies {
 /// The transport that a pairing of format and framing belongs to.
 pub(crate) fn kind_of(format: Format, framing: Framing) -> TransportKind {
     match (format, framing) {
+        (Format::Stomp(_), Framing::WebSocket) => TransportKind::StompWebSocket,
+        (Format::Stomp(_), _) => TransportKind::Stomp,
         (Format::Payload, _) => TransportKind::WebSocket,
         (_, Framing::WebSocket) => TransportKind::Native,
         // A stream over HTTP/1.0 is without frames as well; it is too rare to be told apart.

@@ -75,7 +75,7 @@ fn converse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
         while let Some(action) = session.poll(&mut input) {
             said.push(format!("{action:?}"));
             obey(&mut session, &action, &mut offset);
-            if action == Action::Close {
+            if let Action::Close { .. } = action {
                 assert_eq!(session.poll(&mut BytesMut::from(&b"SEND\ndestination:/a\n\n\0"[..])), None, "after the end there is nothing");
                 return said;
             }
@@ -96,7 +96,7 @@ fn obey(session: &mut StompSession, action: &Action, offset: &mut u64) {
             session.published(receipt.as_ref(), Some(next()));
         }
         Action::Subscribe { subscription, receipt, form, .. } => {
-            session.subscribed(receipt.as_ref(), next());
+            session.subscribed(receipt.as_ref(), &next().into());
             // Fill its window, so that later ACKs and NACKs find something.
             while form.is_acknowledged() && session.window(*subscription) > 0 {
                 session.message_sent(*subscription, next());
@@ -108,7 +108,7 @@ fn obey(session: &mut StompSession, action: &Action, offset: &mut u64) {
         }
         Action::Reply(bytes) => check_reply(session.version(), bytes),
         Action::Unsubscribe { subscription, .. } => assert_eq!(session.window(*subscription), 0),
-        Action::Close => (),
+        Action::Close { .. } => (),
     }
 }
 
@@ -132,6 +132,7 @@ fn limits() -> StompLimits {
         transaction_bytes_max: 1_000,
         prefetch_default: 2,
         prefetch_max: 5,
+        prefetch_total_max: 8,
     }
 }
 

@@ -216,7 +216,7 @@ const BUILD: &str = "build of the server";
 const AGENT: &str = "bongsu";
 /// How many cases version 25.10.1 has.
 const CASES: usize = 517;
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+const PATIENCE: Duration = Duration::from_secs(3 * 60 * 60);
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use crate::name::ChannelName;
 use crate::position::{Epoch, Position};
 use crate::publication::Publication;
 use crate::start::Gap;
+use crate::stomp::{FormKey, MessageForm, MessageForms};
 
 /// How the records of a stream are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -29,6 +30,22 @@ pub enum Format {
     SseJson,
     /// `multipart/mixed`, a part for each record with the publication's own type.
     Multipart,
+    /// MESSAGE frames of STOMP, with what the subscription has of its own.
+    Stomp(FormKey),
+}
+
+impl Format {
+    /// A number of its own; that of STOMP is the same for all forms.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Payload => 0,
+            Self::Json => 1,
+            Self::Sse => 2,
+            Self::SseJson => 3,
+            Self::Multipart => 4,
+            Self::Stomp(_) => 5,
+        }
+    }
 }
 
 /// The formats as this process writes them: all they need beside the record is the boundary between parts.
@@ -39,6 +56,8 @@ pub enum Format {
 pub struct Forms {
     boundary: Arc<str>,
     delimiter: Arc<Finder<'static>>,
+    /// The forms of the STOMP subscriptions that are open.
+    pub(crate) messages: MessageForms,
 }
 
 impl Forms {
@@ -47,13 +66,13 @@ impl Forms {
         let half = |bits| String::from_utf8_lossy(&Epoch::from_bits(bits).to_text()).into_owned();
         let boundary = format!("bongsu-{}{}", half((random >> 64) as u64), half(random as u64));
         let delimiter = Finder::new(format!("--{boundary}").as_bytes()).into_owned();
-        Self { boundary: boundary.into(), delimiter: Arc::new(delimiter) }
+        Self { boundary: boundary.into(), delimiter: Arc::new(delimiter), messages: MessageForms::default() }
     }
 
     /// The media type of a stream.
     pub fn content_type(&self, format: Format) -> Cow<'static, str> {
         match format {
-            Format::Payload => Cow::Borrowed("application/octet-stream"),
+            Format::Payload | Format::Stomp(_) => Cow::Borrowed("application/octet-stream"),
             Format::Json => Cow::Borrowed("application/x-ndjson"),
             Format::Sse | Format::SseJson => Cow::Borrowed("text/event-stream"),
             Format::Multipart => Cow::Owned(format!("multipart/mixed; boundary={}", self.boundary)),
@@ -71,7 +90,8 @@ impl Forms {
     /// asked with, so that whoever is cut off in between is told the gap again.
     pub fn start(&self, format: Format, channel: &ChannelName, cursor: Position, composite: Option<&str>, out: &mut BytesMut) {
         match format {
-            Format::Payload => (),
+            // STOMP tells it in the RECEIPT of the SUBSCRIBE.
+            Format::Payload | Format::Stomp(_) => (),
             Format::Json => line(out, |out| json::write_cursor(Some(channel), cursor, composite, out)),
             Format::Sse | Format::SseJson => sse::cursor(cursor, composite, out),
             Format::Multipart => multipart::cursor(self, Some(channel), cursor, composite, out),
@@ -93,6 +113,7 @@ impl Forms {
             Format::Sse => sse::publication(publication, composite, out),
             Format::SseJson => sse::json_publication(channel, publication, composite, out),
             Format::Multipart => multipart::publication(self, channel, publication, composite, out),
+            Format::Stomp(form) => self.message_form(form).write_message(channel, publication, out),
         }
     }
 
@@ -104,6 +125,7 @@ impl Forms {
             Format::Sse => sse::gap(channel, gap, composite, out),
             Format::SseJson => sse::json_gap(channel, gap, composite, out),
             Format::Multipart => multipart::gap(self, channel, gap, composite, out),
+            Format::Stomp(form) => self.message_form(form).write_gap(channel, gap, out),
         }
         true
     }
@@ -112,7 +134,8 @@ impl Forms {
     pub fn heartbeat(&self, format: Format, channel: &ChannelName, cursor: Position, composite: Option<&str>, out: &mut BytesMut) {
         let channel = composite.is_none().then_some(channel);
         match format {
-            Format::Payload => (),
+            // STOMP's heart-beats are the session's.
+            Format::Payload | Format::Stomp(_) => (),
             Format::Json => line(out, |out| json::write_cursor(channel, cursor, composite, out)),
             Format::Sse | Format::SseJson => out.put_slice(b":\n\n"),
             Format::Multipart => multipart::cursor(self, channel, cursor, composite, out),
@@ -122,11 +145,21 @@ impl Forms {
     /// The last record: why the server ends the stream, and in how many milliseconds the client may come back.
     pub fn goodbye(&self, format: Format, goodbye: &Goodbye, reconnect_ms: u64, out: &mut BytesMut) {
         match format {
-            Format::Payload => (),
+            // STOMP's ERROR is the session's.
+            Format::Payload | Format::Stomp(_) => (),
             Format::Json => line(out, |out| json::write_goodbye_record(goodbye, reconnect_ms, out)),
             Format::Sse | Format::SseJson => sse::goodbye(goodbye, reconnect_ms, out),
             Format::Multipart => multipart::goodbye(self, goodbye, reconnect_ms, out),
         }
+    }
+
+    /// Whether a format's subscribers answer for what they get, and have a window.
+    pub fn is_windowed(&self, format: Format) -> bool {
+        matches!(format, Format::Stomp(form) if self.message_form(form).is_acknowledged())
+    }
+
+    fn message_form(&self, form: FormKey) -> &MessageForm {
+        self.messages.get(form).expect("a form is held while an encoding names it")
     }
 }
 

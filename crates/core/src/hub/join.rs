@@ -55,6 +55,7 @@ impl<S: Sink> Hub<S> {
         self.tapes[tape as usize].readers -= 1;
         if self.tapes[tape as usize].readers == 0 {
             let gone = self.tapes.remove(tape as usize);
+            self.encoder.release(gone.encoding);
             self.tapes_bytes -= gone.bytes();
             self.channels[gone.channel as usize].tapes.retain(|&key| key != tape);
         }
@@ -72,7 +73,7 @@ impl<S: Sink> Hub<S> {
         let subscription = self.subscribers.get(key as usize)?.subscriptions.get(slot as usize).filter(|slot| slot.tape != FREE)?;
         let tape = &self.tapes[subscription.tape as usize];
         let epoch = self.channels[tape.channel as usize].head.epoch;
-        Some(Position::new(epoch, if subscription.place == BEHIND { subscription.sent } else { tape.through }))
+        Some(Position::new(epoch, if subscription.is_live() { tape.through } else { subscription.sent }))
     }
 
     /// Has the connection told, once, of the next publications of a channel. It must be up to date with the channel's head.
@@ -137,7 +138,7 @@ impl<S: Sink> Hub<S> {
         let Some(subscription) = self.subscribers.get_mut(key as usize).and_then(|s| s.subscriptions.get_mut(slot as usize)) else {
             return;
         };
-        if subscription.tape == FREE || subscription.place == BEHIND {
+        if subscription.tape == FREE || !subscription.is_live() {
             return;
         }
         let place = std::mem::replace(&mut subscription.place, BEHIND);
@@ -154,7 +155,9 @@ impl<S: Sink> Hub<S> {
         if let Some(&tape) = of.tapes.iter().find(|&&tape| self.tapes[tape as usize].encoding == encoding) {
             return tape;
         }
-        let tape = self.tapes.insert(Tape::new(channel, encoding, of.head.offset)) as u32;
+        let windowed = self.encoder.forms().is_windowed(encoding.format);
+        let tape = self.tapes.insert(Tape::new(channel, encoding, windowed, of.head.offset)) as u32;
+        self.encoder.hold(encoding);
         self.channels[channel as usize].tapes.push(tape);
         tape
     }

@@ -1,6 +1,6 @@
 //! Who is too slow: judged by how far behind a blocked subscriber's cursor is, in bytes and in time.
 
-use super::subscriber::FREE;
+use super::subscriber::{FREE, SHUT};
 use super::{History, Hub, Sink, SubscriberKey};
 use crate::disconnect::Disconnect;
 use crate::limits::PageLimits;
@@ -23,15 +23,17 @@ impl<S: Sink> Hub<S> {
         let subscriber = self.subscribers.get(key as usize)?;
         let stalled_ms = subscriber.outbox.as_ref().map_or(0, |outbox| now_ms.saturating_sub(outbox.progress_ms));
         let followed = || subscriber.subscriptions.iter().filter(|subscription| subscription.tape != FREE);
+        // Who shut its window has chosen to wait, and may fall off history: it is told a gap when it opens again.
+        let judged = || followed().filter(|subscription| subscription.place != SHUT);
         let count = followed().count();
-        if count == 0 {
+        if judged().next().is_none() {
             // An answer that is not taken: there is no channel to lag behind, only time.
             return (stalled_ms > self.limits.stalled_ms_max).then_some(Disconnect::Slow { cursor: None });
         }
-        followed().find_map(|subscription| {
+        judged().find_map(|subscription| {
             let tape = &self.tapes[subscription.tape as usize];
             let channel = &self.channels[tape.channel as usize];
-            let sent = if subscription.place == super::subscriber::BEHIND { subscription.sent } else { tape.through };
+            let sent = if subscription.is_live() { tape.through } else { subscription.sent };
             let next = history.page(&channel.name, sent, channel.head.offset, ONE).publications.into_iter().next();
             let lag = match next {
                 // What was published before it came is catch-up: there only standing still counts.

@@ -14,6 +14,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod window;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -53,6 +54,17 @@ pub trait Sink {
         }
         Written::All
     }
+
+    /// How many more publications the peer takes on a subscription that it answers for. Asked only of those.
+    fn window(&self, _slot: Slot) -> usize {
+        usize::MAX
+    }
+
+    /// The publications from `first` on, so many, were sent on a subscription that the peer answers for.
+    fn sent(&mut self, _slot: Slot, _first: Position, _count: usize) {}
+
+    /// A gap was told on a subscription that the peer answers for.
+    fn gap_sent(&mut self, _slot: Slot, _resumed: Position) {}
 }
 
 /// What a sink took.
@@ -205,6 +217,11 @@ impl<S: Sink> Hub<S> {
     /// The channel's key, if this worker watches it.
     pub fn channel(&self, name: &ChannelName) -> Option<ChannelKey> {
         self.by_name.get(name).copied()
+    }
+
+    /// The last publication of a channel that was delivered here, to whoever follows it.
+    pub fn head(&self, channel: ChannelKey) -> Option<Position> {
+        self.channels.get(channel as usize).map(|channel| channel.head)
     }
 
     /// Takes up a channel that the engine now announces to this worker.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::segment::Segment;
-use super::subscriber::BEHIND;
-use super::tape::Member;
+use super::subscriber::{BEHIND, SHUT};
+use super::tape::{Member, Tape};
 use super::turn::{lay_own, outbox_of};
 use super::{History, Hub, HubEvent, Sink, Slot, SubscriberKey, Tally, Written};
 use crate::composite::Composite;
@@ -67,15 +67,25 @@ impl<S: Sink> Hub<S> {
             self.settle(subscription.tape);
             return Step::More;
         }
-        let encoding = tape.encoding;
+        let (encoding, windowed) = (tape.encoding, tape.windowed);
+        let window = if windowed { self.subscribers[key as usize].sink.window(slot) } else { usize::MAX };
+        if window == 0 {
+            self.subscribers[key as usize].subscriptions[slot as usize].place = SHUT;
+            return Step::More;
+        }
         let held = if encoding.own { None } else { tape.after(subscription.sent, CHUNK_BYTES) };
         if let Some(segment) = held {
+            let segment = if segment.frames() > window { segment.first_frames(window) } else { segment };
             return self.write_behind(key, slot, &segment, now_ms);
         }
         let (through, channel) = (tape.through, tape.channel as usize);
         let of = &self.channels[channel];
-        let page =
-            history.page(&of.name, subscription.sent, through, PageLimits { publications_max: CHUNK_FRAMES, bytes_max: CHUNK_BYTES });
+        let page = history.page(
+            &of.name,
+            subscription.sent,
+            through,
+            PageLimits { publications_max: CHUNK_FRAMES.min(window), bytes_max: CHUNK_BYTES },
+        );
         let reached = Position::new(of.head.epoch, subscription.sent);
         if page.floor.offset > subscription.sent {
             let resumed = Position::new(of.head.epoch, page.floor.offset.min(through));
@@ -110,7 +120,11 @@ impl<S: Sink> Hub<S> {
         };
         let deliveries = (through + 1).saturating_sub(segment.first());
         subscription.sent = through;
-        let encoding = self.tapes[subscription.tape as usize].encoding;
+        let Tape { encoding, windowed, .. } = self.tapes[subscription.tape as usize];
+        if windowed {
+            self.note_sent(key, slot, segment.first());
+        }
+        let subscriber = &mut self.subscribers[key as usize];
         self.tallies[encoding.index()].add(Tally { deliveries, bytes: segment.bytes_through(through) });
         let Some(rest) = rest else { return Step::More };
         let outbox = outbox_of(subscriber, now_ms);
@@ -139,6 +153,9 @@ impl<S: Sink> Hub<S> {
             return Step::Stop;
         }
         subscription.sent = gap.resumed.offset;
+        if tape.windowed {
+            subscriber.sink.gap_sent(slot, gap.resumed);
+        }
         // A gap record is small and replaces what would have been far more: it is not held to the outbox's bound.
         if outbox_of(subscriber, now_ms).push(record.freeze(), usize::MAX).is_err() {
             return Step::Stop;

@@ -108,6 +108,13 @@ impl Segment {
         }
     }
 
+    /// So many of its frames, at least one of which it has more.
+    pub(super) fn first_frames(&self, count: usize) -> Self {
+        let ends: Box<[u32]> = self.ends[..count].into();
+        let to = ends[count - 1] as usize;
+        Self { bytes: self.bytes.slice(..to), ends, first: self.first, held_bytes: 0, sealed_ms: self.sealed_ms }
+    }
+
     /// This and those that follow it, as one.
     pub(super) fn join<'a>(&'a self, following: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let all = || std::iter::once(self).chain(following.clone());

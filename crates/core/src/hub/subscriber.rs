@@ -24,7 +24,7 @@ pub(super) struct Subscriber<S> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subscription {
     pub(super) tape: u32,
-    /// Its index among the tape's live members, or `BEHIND`.
+    /// Its index among the tape's live members, or `BEHIND`, or `SHUT`.
     pub(super) place: u32,
     /// The last publication sent; of no meaning while live, when it is the tape's end.
     pub(super) sent: Offset,
@@ -35,8 +35,19 @@ pub(super) struct Subscription {
 /// The place of a subscription that is behind its tape's end.
 pub(super) const BEHIND: u32 = u32::MAX;
 
+/// The place of one that is behind because its peer answers for what it gets and takes no more for now. It waits for
+/// `Hub::window_opened`.
+pub(super) const SHUT: u32 = u32::MAX - 1;
+
 /// The tape of a slot that is free.
 pub(super) const FREE: u32 = u32::MAX;
+
+impl Subscription {
+    /// Whether it has taken all that its tape holds.
+    pub(super) fn is_live(&self) -> bool {
+        self.place < SHUT
+    }
+}
 
 impl<S> Subscriber<S> {
     pub(super) fn new(sink: S) -> Self {

@@ -11,6 +11,8 @@ use crate::position::Offset;
 pub(super) struct Tape {
     pub(super) channel: u32,
     pub(super) encoding: Encoding,
+    /// Whether its readers answer for what they get, each with a window.
+    pub(super) windowed: bool,
     /// Up to where frames were laid and sealed.
     pub(super) through: Offset,
     /// The subscribers that have taken all there is.
@@ -30,10 +32,11 @@ pub(super) struct Member {
 }
 
 impl Tape {
-    pub(super) fn new(channel: u32, encoding: Encoding, through: Offset) -> Self {
+    pub(super) fn new(channel: u32, encoding: Encoding, windowed: bool, through: Offset) -> Self {
         Self {
             channel,
             encoding,
+            windowed,
             through,
             live: Vec::new(),
             readers: 0,

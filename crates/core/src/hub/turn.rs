@@ -80,7 +80,7 @@ impl<S: Sink> Hub<S> {
         let held = tape.bytes();
         let segment = tape.seal(now_ms);
         self.tapes_bytes += tape.bytes() - held;
-        let Tape { encoding, channel, .. } = *tape;
+        let Tape { encoding, channel, windowed, .. } = *tape;
         let mut live = std::mem::take(&mut tape.live);
         let mut kept = 0;
         let mut taken = Tally::default();
@@ -88,6 +88,8 @@ impl<S: Sink> Hub<S> {
             let member = live[place];
             let still_live = if encoding.own {
                 self.deliver_own(member, channel, encoding, segment.first(), now_ms, &mut taken)
+            } else if windowed {
+                self.write_within_window(member, &segment, now_ms, &mut taken)
             } else if self.subscribers[member.subscriber as usize].subscriptions.len() > 1 {
                 self.gathered.push((member.subscriber, member.slot));
                 true
@@ -109,7 +111,7 @@ impl<S: Sink> Hub<S> {
     }
 
     /// Writes a turn's frames to one who was up to date. Tells whether it still is.
-    fn write_live(&mut self, member: Member, segment: &Segment, now_ms: u64, taken: &mut Tally) -> bool {
+    pub(super) fn write_live(&mut self, member: Member, segment: &Segment, now_ms: u64, taken: &mut Tally) -> bool {
         let subscriber = &mut self.subscribers[member.subscriber as usize];
         if !subscriber.is_clear() {
             fall_behind(subscriber, member.slot, segment.first() - 1);

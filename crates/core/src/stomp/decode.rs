@@ -48,6 +48,11 @@ impl Decoder {
         self.version = Some(version);
     }
 
+    /// Whether a frame has begun of which there is more to come.
+    pub fn is_within_frame(&self) -> bool {
+        !matches!(self.state, State::Between)
+    }
+
     /// Takes the next frame from the buffer; `None` while it is not whole. Line ends between frames, which are heart-beats, are
     /// passed over. After a fault the stream cannot be read on.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, StompFault> {

@@ -72,6 +72,9 @@ pub enum StompFault {
     /// No slash at the beginning.
     #[error("destination {destination:?} does not begin with a slash; write /topic/NAME or /NAME")]
     DestinationWithoutSlash { destination: String },
+    /// A name of the server's own.
+    #[error("channels that begin with $ are the server's own; choose another name")]
+    ReservedChannel,
     /// A queue's name.
     #[error("queues are not served here; write /topic/NAME or /NAME")]
     QueuesNotServed,
@@ -90,6 +93,9 @@ pub enum StompFault {
     /// Not a window's size.
     #[error("prefetch-count is a number from 1 to {max}")]
     InvalidPrefetch { max: usize },
+    /// More in flight than the limit.
+    #[error("the subscriptions would have more than {max} messages in flight together; give them a smaller prefetch-count")]
+    PrefetchTotalTooLarge { max: usize },
     /// The cursor breaks the grammar.
     #[error("after is not a cursor; give the position or cursor as the server gave it")]
     InvalidCursor,
@@ -153,12 +159,14 @@ impl StompFault {
             Self::MissingHeader { .. } => "missing-header",
             Self::IdTooLong { .. } => "id-too-long",
             Self::InvalidDestination { .. } | Self::DestinationWithoutSlash { .. } => "invalid-destination",
+            Self::ReservedChannel => "reserved-channel",
             Self::QueuesNotServed => "queues-not-served",
             Self::SubscriptionExists { .. } => "already-subscribed",
             Self::UnknownSubscription { .. } => "not-subscribed",
             Self::TooManySubscriptions { .. } => "too-many-subscriptions",
             Self::InvalidAckMode => "invalid-ack",
             Self::InvalidPrefetch { .. } => "invalid-prefetch-count",
+            Self::PrefetchTotalTooLarge { .. } => "prefetch-total-too-large",
             Self::InvalidCursor => "invalid-cursor",
             Self::InvalidStart => "invalid-start",
             Self::NotInFlight { .. } => "not-in-flight",

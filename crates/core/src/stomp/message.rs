@@ -60,6 +60,12 @@ impl MessageForm {
         head.body(&body);
     }
 
+    /// The form of a subscription that answers for what it gets.
+    #[cfg(test)]
+    pub(crate) fn acknowledged_by(id: &str) -> Self {
+        Self { version: Version::V1_2, subscription: Some(id.into()), prefix: Prefix::Topic, acknowledged: true }
+    }
+
     fn begin<'a>(&self, channel: &ChannelName, position: Position, id_suffix: &str, out: &'a mut BytesMut) -> HeadWriter<'a> {
         let mut head = HeadWriter::new(self.version, FrameCommand::Message, out);
         if let Some(subscription) = &self.subscription {

@@ -9,6 +9,7 @@ mod destination;
 mod encode;
 mod escape;
 mod fault;
+mod forms;
 mod frame;
 mod message;
 mod send;
@@ -20,6 +21,7 @@ pub use connect::{Connect, HeartBeat, HeartBeatOffer};
 pub use decode::Decoder;
 pub use encode::write_frame;
 pub use fault::StompFault;
+pub use forms::{FormKey, MessageForms};
 pub use frame::{Frame, FrameCommand};
 pub use message::MessageForm;
 pub use session::{Action, Receipt, StompPublish, StompSession, SubscriptionNumber};
@@ -63,6 +65,8 @@ pub struct StompLimits {
     pub prefetch_default: usize,
     /// How many it may ask for.
     pub prefetch_max: usize,
+    /// How many all subscriptions of a client may have in flight together.
+    pub prefetch_total_max: usize,
 }
 
 impl Default for StompLimits {
@@ -79,6 +83,7 @@ impl Default for StompLimits {
             transaction_bytes_max: 4 << 20,
             prefetch_default: 100,
             prefetch_max: 10_000,
+            prefetch_total_max: 100_000,
         }
     }
 }

@@ -11,6 +11,10 @@ impl StompPublish {
     /// Reads what a SEND publishes. Headers that the protocol does not know are the publication's own.
     pub(super) fn read(frame: &Frame, limits: &StompLimits) -> Result<Self, StompFault> {
         let Destination { channel, .. } = Destination::parse(frame.require("destination")?)?;
+        // Refused here, so that a transaction is not refused for it once a part of it is published.
+        if channel.is_reserved() {
+            return Err(StompFault::ReservedChannel);
+        }
         let content_type = read_content_type(frame)?;
         if content_type == ContentType::Json {
             check_json(&frame.body, limits.depth_max).map_err(|fault| StompFault::InvalidJson { reason: fault.to_string() })?;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::session::{Receipt, SubscriptionNumber};
 use super::*;
-use crate::disconnect::Goodbye;
+use crate::disconnect::Disconnect;
 use crate::name::ChannelName;
 use crate::position::{Cursor, Epoch, Position};
 use crate::publication::{ContentType, Draft, Publication};
@@ -19,6 +19,7 @@ fn limits() -> StompLimits {
         transaction_bytes_max: 2_000,
         prefetch_default: 2,
         prefetch_max: 3,
+        prefetch_total_max: 4,
         id_bytes_max: 16,
         body_bytes_max: 1_024,
         ..StompLimits::default()
@@ -89,7 +90,7 @@ impl Script {
             }
             ["refuse", code] => self.session.refuse(None, Box::leak(code.to_owned().into_boxed_str()), "no"),
             ["published", id, offset] => self.session.published(Some(&receipt(id)), Some(at(number(offset)))),
-            ["subscribed", id, offset] => self.session.subscribed(Some(&receipt(id)), at(number(offset))),
+            ["subscribed", id, offset] => self.session.subscribed(Some(&receipt(id)), &at(number(offset)).into()),
             ["sent", id, offset] => self.session.message_sent(subscription(id), at(number(offset))),
             ["gap", id, offset] => self.session.gap_sent(subscription(id), at(number(offset))),
             ["window", id, left] => assert_eq!(self.session.window(subscription(id)), number(left) as usize),
@@ -135,7 +136,7 @@ fn show(action: &Action) -> String {
         }
         Action::Unsubscribe { subscription, channel } => format!("! unsubscribe {subscription} {channel}"),
         Action::WindowOpened { subscription } => format!("! window {subscription}"),
-        Action::Close => "! close".to_owned(),
+        Action::Close { .. } => "! close".to_owned(),
         Action::Reply(_) => String::new(),
     }
 }
@@ -422,6 +423,14 @@ fn each_fault_has_its_name_and_ends_the_connection() {
             "SUBSCRIBE id:c destination:/a",
             "too-many-subscriptions",
         ),
+        (
+            "1.2",
+            "< SUBSCRIBE id:a destination:/a ack:client prefetch-count:3\n! subscribe 0 a live",
+            "SUBSCRIBE id:b destination:/a ack:client prefetch-count:2",
+            "prefetch-total-too-large",
+        ),
+        ("1.2", "", "SUBSCRIBE id:a destination:/$own", "reserved-channel"),
+        ("1.2", "< BEGIN transaction:t", "SEND destination:/$own transaction:t", "reserved-channel"),
         ("1.2", "", "UNSUBSCRIBE id:a", "not-subscribed"),
         ("1.2", "", "ACK id:nonsense", "not-in-flight"),
         ("1.2", "", "ACK id:e-1@a", "not-in-flight"),
@@ -454,17 +463,20 @@ fn an_error_quotes_the_frame_without_the_passcode() {
          content-type:text/plain\ncontent-length:109\n\n\
          supported protocol versions are 1.2\n\nThe frame:\n-----\nCONNECT\naccept-version:1.1\nlogin:me\npasscode:…\n-----\n\0"
     );
-    assert_eq!(session.poll(&mut buffer), Some(Action::Close));
+    assert_eq!(session.poll(&mut buffer), Some(Action::Close { fault: Some("version-not-supported") }));
     assert_eq!(session.poll(&mut buffer), None);
 }
 
 #[test]
 fn a_goodbye_is_an_error_that_says_when_to_come_back() {
     let mut session = StompSession::new(limits(), &Version::ALL, OFFER);
-    session.goodbye(&Goodbye::new(1001, "going", true), 250);
+    session.goodbye(&Disconnect::Slow { cursor: Some(at(7)) }, 250);
     let Some(Action::Reply(error)) = session.poll(&mut BytesMut::new()) else { panic!("no reply") };
-    assert_eq!(String::from_utf8_lossy(&error), "ERROR\nmessage:going\ncode:1001\nreconnect-ms:250\n\n\0");
-    assert_eq!(session.poll(&mut BytesMut::new()), Some(Action::Close));
+    assert_eq!(
+        String::from_utf8_lossy(&error),
+        "ERROR\nmessage:messages are taken too slowly; come back from your cursor\ncode:slow\ncursor:00000000001-7\nreconnect-ms:250\n\n\0"
+    );
+    assert_eq!(session.poll(&mut BytesMut::new()), Some(Action::Close { fault: None }));
 }
 
 #[test]
@@ -538,7 +550,7 @@ proptest! {
                 prop_assert!(!ended, "{:?} after the end", action);
                 match action {
                     Action::Connect(_) => session.accept("bongsu", "1"),
-                    Action::Close => ended = true,
+                    Action::Close { .. } => ended = true,
                     _ => (),
                 }
             }

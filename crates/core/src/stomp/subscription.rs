@@ -110,6 +110,11 @@ impl Subscription {
         Self { number, channel, ack_mode: *ack_mode, prefetch: *prefetch, in_flight: VecDeque::new() }
     }
 
+    /// How many messages may be in flight, where the client answers for them.
+    pub(super) fn in_flight_max(&self) -> usize {
+        if self.ack_mode == AckMode::Auto { 0 } else { self.prefetch }
+    }
+
     /// How many more messages may be sent now.
     pub(super) fn window(&self) -> usize {
         match self.ack_mode {

@@ -6,19 +6,22 @@ use bongsu_core::composite::Composite;
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
-use bongsu_core::hub::{ChannelKey, OutboxFull};
+use bongsu_core::hub::{ChannelKey, OutboxFull, Slot};
 use bongsu_core::log::Located;
+use bongsu_core::stomp::{Action, FormKey, HeartBeatOffer, MessageForm, StompLimits, StompSession, Version};
 use bongsu_core::{Cursor, Epoch, Position, Start};
 use bytes::BytesMut;
 
 use crate::model::Cause;
 use crate::parse::Parser;
 use crate::pipe::PipeEnd;
-use crate::reader::{Link, Stream};
+use crate::reader::{Link, Reader, Stream};
 use crate::world::World;
 
 /// What a reader of one channel may ask for.
-pub(crate) const SINGLE: [Encoding; 10] = [
+pub(crate) const SINGLE: [Encoding; 12] = [
+    STOMP,
+    STOMP_WEBSOCKET,
     Encoding::new(Format::Json, Framing::Raw),
     Encoding::new(Format::Json, Framing::Chunked),
     Encoding::new(Format::Json, Framing::WebSocket),
@@ -32,7 +35,12 @@ pub(crate) const SINGLE: [Encoding; 10] = [
 ];
 
 /// What a reader of several channels may ask for that keeps a cursor for each.
-const SEVERAL: [Encoding; 2] = [Encoding::new(Format::Json, Framing::Raw), Encoding::new(Format::Json, Framing::WebSocket)];
+const SEVERAL: [Encoding; 4] =
+    [Encoding::new(Format::Json, Framing::Raw), Encoding::new(Format::Json, Framing::WebSocket), STOMP, STOMP_WEBSOCKET];
+
+/// STOMP, in a form that is drawn when it connects.
+const STOMP: Encoding = Encoding::new(Format::Stomp(FormKey::ANY), Framing::Raw);
+const STOMP_WEBSOCKET: Encoding = Encoding::new(Format::Stomp(FormKey::ANY), Framing::WebSocket);
 
 /// What a reader of several channels may ask for that keeps one cursor for all.
 const COMPOSITE: [Encoding; 5] = [
@@ -94,6 +102,55 @@ impl World {
         }
     }
 
+    /// The form of a STOMP subscription, one of a few, so that some share theirs; half of them answer for what they get.
+    fn draw_form(&mut self) -> MessageForm {
+        let (id, ack) = (self.chance.below(2), self.chance.pick(&["auto", "client"]));
+        let said = format!("CONNECT\naccept-version:1.2\n\n\0SUBSCRIBE\nid:{id}\ndestination:/topic/a\nack:{ack}\n\n\0");
+        let (mut session, mut input) = (
+            StompSession::new(StompLimits::default(), &[Version::V1_2], HeartBeatOffer { send_ms: 0, expect_ms: 0 }),
+            BytesMut::from(&*said),
+        );
+        loop {
+            match session.poll(&mut input).expect("a whole frame has an action") {
+                Action::Connect(_) => session.accept("", ""),
+                Action::Subscribe { form, .. } => return form,
+                _ => (),
+            }
+        }
+    }
+
+    /// A reader answers for some of what it has on one subscription, oldest first.
+    pub(crate) fn answer(&mut self, reader: usize) {
+        let Some(stream) = self.readers[reader].stream() else { return };
+        let (worker, key, pipe) = (stream.worker, stream.key, Rc::clone(&stream.pipe));
+        let waiting: Vec<Slot> =
+            pipe.borrow().in_flight.iter().filter(|(_, in_flight)| !in_flight.is_empty()).map(|(&slot, _)| slot).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        self.note("answer", reader);
+        let slot = self.chance.pick(&waiting);
+        if let Some(in_flight) = pipe.borrow_mut().in_flight.get_mut(&slot) {
+            in_flight.drain(..self.chance.between(1, in_flight.len()));
+        }
+        self.workers[worker].hub.window_opened(key, slot);
+        self.pump(reader);
+    }
+
+    /// Everybody answers for everything. Tells whether anybody had something to answer for.
+    pub(crate) fn answer_all(&mut self) -> bool {
+        let unanswered =
+            |reader: &mut Reader| reader.stream().is_some_and(|s| s.pipe.borrow().in_flight.values().any(|one| !one.is_empty()));
+        let mut any = false;
+        for reader in 0..self.readers.len() {
+            while unanswered(&mut self.readers[reader]) {
+                any = true;
+                self.answer(reader);
+            }
+        }
+        any
+    }
+
     /// Finds where a subscription begins and has the worker watch its channel, under one lock.
     pub(crate) fn locate(&mut self, worker: usize, channel: usize, start: &Start, watch: bool) -> Located {
         let name = self.model.channels[channel].name.clone();
@@ -131,11 +188,14 @@ impl World {
         }
         let pipe = PipeEnd::default();
         pipe.0.borrow_mut().room = room;
+        let form = matches!(encoding.format, Format::Stomp(_)).then(|| self.draw_form());
+        pipe.0.borrow_mut().prefetch = self.chance.pick(&[1, 1, 2, 5, 100]);
         let key = self.workers[worker].hub.add(pipe.clone());
         let stream = Stream {
             worker,
             key,
             encoding,
+            form,
             pipe: Rc::clone(&pipe.0),
             parser: Parser::new(encoding),
             blocked: false,
@@ -175,21 +235,34 @@ impl World {
     /// Subscribes one channel of a connection and says where it starts.
     fn subscribe(&mut self, reader: usize, place: usize, located: Located, composite: Option<&Composite>) -> Result<(), OutboxFull> {
         let followed = &self.readers[reader].follows[place];
-        let Link::Stream(stream) = &self.readers[reader].link else { panic!("only a stream subscribes") };
-        let (worker, key, encoding, channel) = (stream.worker, stream.key, stream.encoding, followed.channel);
+        let channel = followed.channel;
+        let Link::Stream(stream) = &mut self.readers[reader].link else { panic!("only a stream subscribes") };
+        let (worker, key, pipe) = (stream.worker, stream.key, Rc::clone(&stream.pipe));
+        if let Some(form) = &stream.form {
+            stream.encoding.format = Format::Stomp(self.workers[worker].hub.encoder_mut().hold_form(form));
+        }
+        let encoding = stream.encoding;
         let channel_key = self.channel_key(worker, channel);
         let hub = &mut self.workers[worker].hub;
         let slot = hub.subscribe(key, channel_key, encoding, located.cursor.offset);
+        pipe.borrow_mut().in_flight.remove(&slot);
         let name = &self.model.channels[channel].name;
         let composite = composite.map(Composite::as_str);
         let mut start = BytesMut::new();
-        hub.encoder().start(encoding, name, located.cursor, composite, &mut start);
+        match encoding.format {
+            // Said by the session, as an answer to who asked.
+            Format::Stomp(_) => hub.encoder().frame(encoding, &mut start, |out| {
+                out.extend_from_slice(format!("RECEIPT\nreceipt-id:{name}\ncursor:{}\n\n\0", located.cursor).as_bytes());
+            }),
+            _ => hub.encoder().start(encoding, name, located.cursor, composite, &mut start),
+        }
         let mut sent = if start.is_empty() { Ok(()) } else { hub.send(key, start.freeze(), self.now_ms) };
         if let (Some(gap), Ok(())) = (&located.gap, sent) {
             let mut record = BytesMut::new();
             assert!(hub.encoder().gap(encoding, name, gap, composite, &mut record), "the format has room for a gap");
             sent = hub.send(key, record.freeze(), self.now_ms);
         }
+        hub.encoder_mut().release(encoding);
         let followed = &mut self.readers[reader].follows[place];
         followed.slot = Some(slot);
         followed.joined = self.model.channels[channel].head().offset;
@@ -237,7 +310,9 @@ impl World {
         let Link::Stream(stream) = &self.readers[reader].link else { return };
         let followed = &self.readers[reader].follows[place];
         let (worker, key, encoding, channel) = (stream.worker, stream.key, stream.encoding, followed.channel);
-        let Some(slot) = followed.slot.filter(|_| encoding.format != Format::Payload && followed.opening.is_none()) else {
+        let Some(slot) =
+            followed.slot.filter(|_| !matches!(encoding.format, Format::Payload | Format::Stomp(_)) && followed.opening.is_none())
+        else {
             return;
         };
         self.note("beat", reader);
@@ -282,6 +357,11 @@ impl World {
     fn lags(&self, reader: usize, place: usize) -> bool {
         let followed = &self.readers[reader].follows[place];
         let (Link::Stream(stream), Some(slot)) = (&self.readers[reader].link, followed.slot) else { return false };
+        let pipe = stream.pipe.borrow();
+        if pipe.in_flight.get(&slot).is_some_and(|in_flight| in_flight.len() >= pipe.prefetch) {
+            // It has shut its window.
+            return false;
+        }
         let channel = &self.model.channels[followed.channel];
         let sent = self.workers[stream.worker].hub.sent(stream.key, slot).expect("it is subscribed");
         let untold = self.workers[stream.worker].inbox.iter().find(|announcement| announcement.channel == channel.name);

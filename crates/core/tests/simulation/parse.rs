@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
+use bongsu_core::stomp::{self, Frame, FrameCommand, StompLimits};
 use bongsu_core::websocket::{Decoder, Limits, Message, Role};
 
 /// What one record says.
@@ -38,13 +39,16 @@ pub(crate) struct Parser {
     encoding: Encoding,
     input: BytesMut,
     decoder: Decoder,
+    stomp: stomp::Decoder,
     boundary: Option<Vec<u8>>,
 }
 
 impl Parser {
     pub(crate) fn new(encoding: Encoding) -> Self {
         let limits = Limits { message_bytes_max: 1 << 20, frame_bytes_max: 1 << 20, fragments_max: 1 };
-        Self { encoding, input: BytesMut::new(), decoder: Decoder::new(Role::Client, limits), boundary: None }
+        let mut stomp = stomp::Decoder::new(&StompLimits::default());
+        stomp.set_version(stomp::Version::V1_2);
+        Self { encoding, input: BytesMut::new(), decoder: Decoder::new(Role::Client, limits), stomp, boundary: None }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
@@ -53,7 +57,7 @@ impl Parser {
 
     /// Whether a record has begun and not ended.
     pub(crate) fn is_amid(&self) -> bool {
-        !self.input.is_empty() || self.decoder.is_mid_message()
+        !self.input.is_empty() || self.decoder.is_mid_message() || self.stomp.is_within_frame()
     }
 
     /// Whether it knows how records are told apart: of a multipart stream only once it has begun.
@@ -71,6 +75,9 @@ impl Parser {
     }
 
     fn record(&mut self) -> Option<Record> {
+        if let Format::Stomp(_) = self.encoding.format {
+            return self.stomp.decode(&mut self.input).expect("the server's frames are well formed").map(|frame| stomp_record(&frame));
+        }
         let (record, len) = record_in(self.encoding.format, &mut self.boundary, &self.input)?;
         drop(self.input.split_to(len));
         record.or_else(|| self.record())
@@ -102,6 +109,10 @@ impl Parser {
             Message::Text(data) | Message::Binary(data) if self.encoding.format == Format::Payload => {
                 Record::Publication { channel: None, position: None, cursor: None, data: Data::Bytes(data.to_vec()) }
             }
+            Message::Text(data) | Message::Binary(data) if matches!(self.encoding.format, Format::Stomp(_)) => {
+                let frame = self.stomp.decode(&mut BytesMut::from(&data[..])).expect("the server's frames are well formed");
+                stomp_record(&frame.expect("a message holds a whole frame"))
+            }
             other => panic!("a message that has no place here: {other:?}"),
         })
     }
@@ -114,6 +125,7 @@ fn record_in(format: Format, boundary: &mut Option<Vec<u8>>, bytes: &[u8]) -> Op
         Format::Json => find(bytes, b"\n").map(|end| (Some(json_record(&bytes[..end])), end + 1)),
         Format::Sse | Format::SseJson => find(bytes, b"\n\n").map(|end| (Some(event(format, &bytes[..end + 1])), end + 2)),
         Format::Multipart => part_in(boundary, bytes),
+        Format::Stomp(_) => panic!("frames are read by their own decoder"),
     }
 }
 
@@ -167,6 +179,24 @@ fn json_record(text: &[u8]) -> Record {
         (_, other) => panic!("data that is no text: {other}"),
     };
     Record::Publication { channel, position: Some(position), cursor, data }
+}
+
+fn stomp_record(frame: &Frame) -> Record {
+    let header = |name: &str| frame.get(name).map(ToOwned::to_owned);
+    let channel = || header("destination").expect("a destination").strip_prefix("/topic/").map(ToOwned::to_owned);
+    match frame.command {
+        FrameCommand::Error => Record::Bye,
+        FrameCommand::Receipt => Record::Cursor { channel: header("receipt-id"), cursor: header("cursor").expect("a cursor") },
+        FrameCommand::Message if frame.get("gap").is_some() => {
+            let gap: Value = serde_json::from_slice(&frame.body).expect("a gap is JSON");
+            gap_record(channel(), &gap, None)
+        }
+        FrameCommand::Message => {
+            let data = Data::Bytes(frame.body.to_vec());
+            Record::Publication { channel: channel(), position: header("position"), cursor: None, data }
+        }
+        other => panic!("a frame that has no place here: {other:?}"),
+    }
 }
 
 fn gap_record(channel: Option<String>, gap: &Value, cursor: Option<String>) -> Record {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bongsu_core::encoding::Encoding;
 use bongsu_core::hub::{Slot, SubscriberKey};
+use bongsu_core::stomp::MessageForm;
 use bongsu_core::{Gap, Offset, Position};
 
 use crate::parse::Parser;
@@ -54,6 +55,8 @@ pub(crate) struct Stream {
     pub(crate) worker: usize,
     pub(crate) key: SubscriberKey,
     pub(crate) encoding: Encoding,
+    /// How its records are written, if it speaks STOMP.
+    pub(crate) form: Option<MessageForm>,
     pub(crate) pipe: Rc<RefCell<Pipe>>,
     pub(crate) parser: Parser,
     /// The hub asked to be told when the pipe takes more.

@@ -90,6 +90,7 @@ fn read_on(world: &mut World, way: Way) -> Position {
             if stream.blocked {
                 world.pump(0);
             }
+            world.answer(0);
         }
         (_, Link::Waiting { .. }) => (),
     }

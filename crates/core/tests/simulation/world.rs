@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bongsu_core::directory::{Directory, DirectoryLimits};
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoder, Encoding, Framing};
+use bongsu_core::format::Format;
 use bongsu_core::hub::{Announcement, History, Hub, HubEvent, HubLimits, SubscriberKey};
 use bongsu_core::limits::{ChannelLimits, PageLimits};
 use bongsu_core::log::Page;
@@ -145,7 +146,8 @@ impl World {
         match self.chance.below(100) {
             0..35 => self.publish_some(),
             35..52 => self.deliver_some(worker),
-            52..72 => self.make_room(reader),
+            52..66 => self.make_room(reader),
+            66..72 => self.answer(reader),
             72..86 => self.go_on(reader),
             86..90 => self.beat(reader),
             90..92 => self.vanish(reader),
@@ -331,6 +333,7 @@ impl World {
         let mut out = BytesMut::new();
         match encoding.framing {
             Framing::WebSocket => write_close(&mut out, why.goodbye().code, &why.goodbye().reason),
+            Framing::Raw if matches!(encoding.format, Format::Stomp(_)) => out.extend_from_slice(b"ERROR\n\n\0"),
             Framing::Raw | Framing::Chunked => hub.encoder().goodbye(encoding, &why.goodbye(), 250, &mut out),
         }
         hub.send(key, out.freeze(), self.now_ms).expect("there is room for a goodbye");
@@ -370,7 +373,7 @@ impl World {
         for _ in 0..ROUNDS_MAX {
             let blocked: Vec<_> =
                 (0..self.readers.len()).filter(|&reader| self.readers[reader].stream().is_some_and(|s| s.blocked)).collect();
-            if blocked.is_empty() {
+            if blocked.is_empty() && !self.answer_all() {
                 return self.check_rest();
             }
             blocked.into_iter().for_each(|reader| self.pump(reader));

@@ -30,6 +30,9 @@ impl LongPoll {
             if let Some(event) = self.pager.take() {
                 return Ok(Some(event));
             }
+            if self.pager.is_over() {
+                return Ok(None);
+            }
             let more = self.pager.fetch(self.waits.then_some(self.wait)).await?;
             self.waits = !more;
         }

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use serde::Deserialize;
 
 use super::continuity::split;
-use super::event::{Event, GapNotice, Published};
+use super::event::{Bye, Event, GapNotice, Published};
 use super::fault::ClientFault;
 use super::http::{Answer, Http, Limits, header_text, set};
 use super::record::{Form, GapForm, unreadable};
@@ -26,6 +26,8 @@ pub(crate) struct Pager {
     /// The address last asked and the tag of its answer: the same question again may be answered `304`.
     tag: Option<(String, String)>,
     ready: VecDeque<Event>,
+    /// Whether the server asked to come back later.
+    is_over: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -43,12 +45,17 @@ struct PageForm<'a> {
 
 impl Pager {
     pub(crate) fn new(target: &Target, subject: Subject, limits: Limits) -> Self {
-        Self { http: Http::new(target, limits), subject, started: false, tag: None, ready: VecDeque::new() }
+        Self { http: Http::new(target, limits), subject, started: false, tag: None, ready: VecDeque::new(), is_over: false }
     }
 
     /// The next event of the pages already here.
     pub(crate) fn take(&mut self) -> Option<Event> {
         self.ready.pop_front()
+    }
+
+    /// Whether the server said goodbye: the next question is for a connection of its own, later.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Asks for the next page, and says whether there is more behind it. With a wait the server holds its answer back.
@@ -81,7 +88,14 @@ impl Pager {
             other => return Err(ClientFault::contract(format!("a poll answered with {other}"))),
         };
         let cursor = page.cursor.clone().or(told).ok_or_else(|| ClientFault::contract("an answer to a poll without a cursor"))?;
-        self.lay_out(page, &cursor)
+        let more = self.lay_out(page, &cursor)?;
+        // A server that goes away answers what it was asked, and says with it when to come back.
+        if let Some(seconds) = header_text(&answer.head.headers, "retry-after").and_then(|text| text.trim().parse::<u64>().ok()) {
+            self.is_over = true;
+            let reason = "the server is going away; come back from your cursor".to_owned();
+            self.ready.push_back(Event::Bye(Bye { code: GOING_AWAY, reason, reconnect_ms: Some(seconds * 1000), come_back: true }));
+        }
+        Ok(more)
     }
 
     fn lay_out(&mut self, page: PageForm<'_>, cursor: &str) -> Result<bool, ClientFault> {
@@ -111,6 +125,8 @@ impl Pager {
     }
 }
 
+/// The close code that other transports say goodbye with (RFC 6455, 7.4.1).
+const GOING_AWAY: u16 = 1001;
 /// The answer's cursor, in every status that has one.
 const CURSOR_HEADER: &str = "bongsu-cursor";
 

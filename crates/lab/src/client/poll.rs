@@ -31,6 +31,9 @@ impl Poll {
             if let Some(event) = self.pager.take() {
                 return Ok(Some(event));
             }
+            if self.pager.is_over() {
+                return Ok(None);
+            }
             tokio::time::sleep_until(self.due).await;
             let asked = Instant::now();
             let more = self.pager.fetch(None).await?;

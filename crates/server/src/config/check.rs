@@ -16,6 +16,7 @@ impl Config {
         self.http2.check_ranges(&mut |key, value, allowed| within("http2", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
         self.tcp.check_ranges(&mut |key, value, allowed| within("tcp", key, value, allowed));
+        self.stomp.check_ranges(&mut |key, value, allowed| within("stomp", key, value, allowed));
         self.echo.check_ranges(&mut |key, value, allowed| within("echo", key, value, allowed));
         self.console.check_ranges(&mut |key, value, allowed| within("console", key, value, allowed));
         self.history.check_ranges(&mut |key, value, allowed| within("history", key, value, allowed));
@@ -56,11 +57,15 @@ impl Config {
             let (one, all) = (self.http.body_bytes_max.to_string(), self.http.batch_bytes_max.to_string());
             disagree("http.body_bytes_max", one, "http.batch_bytes_max", all);
         }
-        let wants_proxies = ["http", "tcp"].into_iter().find(|listener| self.proxy.protocol(listener) != ProxyProtocol::Off);
+        if self.stomp.prefetch_default > self.stomp.prefetch_max {
+            let (one, all) = (self.stomp.prefetch_default.to_string(), self.stomp.prefetch_max.to_string());
+            disagree("stomp.prefetch_default", one, "stomp.prefetch_max", all);
+        }
+        let wants_proxies = ["http", "tcp", "stomp"].into_iter().find(|listener| self.proxy.protocol(listener) != ProxyProtocol::Off);
         if let Some(listener) = wants_proxies.filter(|_| self.proxy.trusted.is_empty()) {
             faults.push(Fault::NobodyTrusted { listener });
         }
-        if self.listen.http == Listener::Off && self.listen.tcp == Listener::Off {
+        if [self.listen.http, self.listen.tcp, self.listen.stomp].iter().all(|listener| *listener == Listener::Off) {
             faults.push(Fault::NobodyListens);
         }
         faults

@@ -52,6 +52,8 @@ pub struct Config {
     pub websocket: WebSocket,
     /// Bounds on the native protocol over TCP.
     pub tcp: Tcp,
+    /// Bounds on STOMP, over TCP and WebSocket.
+    pub stomp: Stomp,
     /// The WebSocket echo at `/echo`.
     pub echo: Echo,
     /// The page at `/`.
@@ -81,6 +83,8 @@ section! {
         tcp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
         /// The numbers at `/metrics`, and `/health` with its details, apart from everything else.
         admin: Listener = Listener::Off;
+        /// STOMP over TCP.
+        stomp: Listener = Listener::IfFree(([127, 0, 0, 1], 61613).into());
         /// Whether another server may listen at the same addresses at the same time.
         overlap: bool = false;
     }
@@ -223,6 +227,46 @@ section! {
         keepalive: Period = Period::secs(25), in Period::secs(1)..=Period::days(1);
         /// Channels that one connection may subscribe to.
         subscriptions_max: usize = 1_000, in 1..=1_000_000;
+    }
+}
+
+section! {
+    /// Bounds on STOMP, over TCP and WebSocket.
+    Stomp {
+        /// Bytes of a frame's command and headers.
+        head_bytes_max: Size = Size::kib(16), in Size::bytes(256)..=Size::mib(1);
+        /// Headers of a frame.
+        headers_max: usize = 64, in 1..=1_000;
+        /// Bytes of a frame's body.
+        body_bytes_max: Size = Size::mib(1), in Size::bytes(1)..=Size::gib(1);
+        /// Bytes of an id of a subscription, transaction or receipt, or of a key.
+        id_bytes_max: usize = 255, in 1..=4_096;
+        /// How long a connection may be open without CONNECT.
+        connect_timeout: Period = Period::secs(10), in Period::millis(10)..=Period::hours(1);
+        /// How long a frame may take to arrive.
+        frame_timeout: Period = Period::secs(30), in Period::millis(10)..=Period::hours(1);
+        /// How often the server can send a heart-beat.
+        heartbeat_send: Period = Period::secs(1), in Period::millis(0)..=Period::hours(1);
+        /// How often it wants one.
+        heartbeat_expect: Period = Period::secs(10), in Period::millis(0)..=Period::hours(1);
+        /// How long a connection may be silent before the system probes whether its peer is there.
+        keepalive: Period = Period::secs(25), in Period::secs(1)..=Period::days(1);
+        /// How long a client that was told goodbye may take to hang up.
+        linger: Period = Period::secs(2), in Period::millis(1)..=Period::minutes(10);
+        /// Subscriptions of one connection.
+        subscriptions_max: usize = 1_000, in 1..=1_000_000;
+        /// Transactions that one connection may have open.
+        transactions_max: usize = 16, in 1..=100_000;
+        /// Frames that all open transactions of a connection may hold together.
+        transaction_frames_max: usize = 10_000, in 1..=10_000_000;
+        /// Bytes that all open transactions of a connection may hold together.
+        transaction_bytes_max: Size = Size::mib(4), in Size::kib(1)..=Size::gib(1);
+        /// Messages that a subscription has unacknowledged if it does not say.
+        prefetch_default: usize = 100, in 1..=1_000_000;
+        /// How many it may ask for.
+        prefetch_max: usize = 10_000, in 1..=1_000_000;
+        /// How many all subscriptions of a connection may ask for together.
+        prefetch_total_max: usize = 100_000, in 1..=100_000_000;
     }
 }
 

@@ -16,6 +16,8 @@ section! {
         http: ProxyProtocol = ProxyProtocol::Off;
         /// Whether connections for the native protocol do.
         tcp: ProxyProtocol = ProxyProtocol::Off;
+        /// Whether connections for STOMP do.
+        stomp: ProxyProtocol = ProxyProtocol::Off;
     }
 }
 
@@ -25,6 +27,7 @@ impl Proxy {
         match listener {
             "http" => self.http,
             "tcp" => self.tcp,
+            "stomp" => self.stomp,
             _ => ProxyProtocol::Off,
         }
     }

@@ -59,6 +59,35 @@ impl Engine {
     pub fn publish(&self, name: &ChannelName, draft: Draft, key: Option<IdempotencyKey>) -> Result<Position, PublishFault> {
         let shard = self.shard(name);
         let mut directory = shard.lock();
+        let position = self.order(&mut directory, name, draft, key)?;
+        shard.release(directory);
+        self.shed();
+        Ok(position)
+    }
+
+    /// Orders several publications of one channel, with none of anyone else's between them: all of them, or, refused, none.
+    pub fn publish_together(
+        &self,
+        name: &ChannelName,
+        drafts: Vec<(Draft, Option<IdempotencyKey>)>,
+    ) -> Result<Vec<Position>, PublishFault> {
+        let shard = self.shard(name);
+        let mut directory = shard.lock();
+        // What refuses one refuses the first: a channel that has room for one publication is one that exists.
+        let positions = drafts.into_iter().map(|(draft, key)| self.order(&mut directory, name, draft, key)).collect();
+        shard.release(directory);
+        self.shed();
+        positions
+    }
+
+    /// Gives a publication its position and announces it, while the log is locked.
+    fn order(
+        &self,
+        directory: &mut Directory,
+        name: &ChannelName,
+        draft: Draft,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Position, PublishFault> {
         let published = directory.publish(name, draft, key, self.clock.now_ms())?;
         if let Some((publication, watchers)) = published.announce {
             let mut left = watchers;
@@ -68,8 +97,6 @@ impl Engine {
                 self.inboxes[worker].push(Announcement { channel: name.clone(), publication: Arc::clone(&publication) });
             }
         }
-        shard.release(directory);
-        self.shed();
         Ok(published.position)
     }
 

@@ -203,7 +203,8 @@ impl Request {
 
     /// All headers of this name, in order.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().filter(move |header| self.text(&header.name).eq_ignore_ascii_case(name)).map(|header| self.text(&header.value))
+        let is_it = move |header: &&Header| self.bytes(&header.name).eq_ignore_ascii_case(name.as_bytes());
+        self.headers.iter().filter(is_it).map(|header| self.text(&header.value))
     }
 
     /// Whether a header that is a list of words has this one.
@@ -223,7 +224,11 @@ impl Request {
     }
 
     fn text(&self, range: &Range<u16>) -> &str {
-        std::str::from_utf8(&self.head[usize::from(range.start)..usize::from(range.end)]).unwrap_or_default()
+        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
+    }
+
+    fn bytes(&self, range: &Range<u16>) -> &[u8] {
+        &self.head[usize::from(range.start)..usize::from(range.end)]
     }
 }
 
@@ -282,10 +287,18 @@ fn find_end(input: &[u8], limits: HeadLimits) -> Result<Option<usize>, HeadFault
 }
 
 fn read(head: Bytes, limits: HeadLimits) -> Result<Request, HeadFault> {
-    let mut storage: SmallVec<[httparse::Header<'_>; 64]> = SmallVec::new();
-    storage.resize(limits.headers_max.max(1), httparse::EMPTY_HEADER);
-    let mut parsed = httparse::Request::new(&mut storage);
-    parsed.parse(&head).map_err(|error| match error {
+    // Room for all that may come is not made before it is needed: most requests have few headers.
+    match read_into(&mut [httparse::EMPTY_HEADER; FEW_HEADERS][..limits.headers_max.min(FEW_HEADERS)], &head, limits) {
+        Err(HeadFault::TooManyHeaders { .. }) if limits.headers_max > FEW_HEADERS => {
+            read_into(&mut vec![httparse::EMPTY_HEADER; limits.headers_max], &head, limits)
+        }
+        read => read,
+    }
+}
+
+fn read_into<'head>(storage: &mut [httparse::Header<'head>], head: &'head Bytes, limits: HeadLimits) -> Result<Request, HeadFault> {
+    let mut parsed = httparse::Request::new(storage);
+    parsed.parse(head).map_err(|error| match error {
         httparse::Error::TooManyHeaders => HeadFault::TooManyHeaders { max: limits.headers_max },
         httparse::Error::Version => HeadFault::Version,
         error => HeadFault::Malformed { reason: error.to_string() },
@@ -367,6 +380,9 @@ fn expects_continue(request: &Request) -> Result<bool, HeadFault> {
         Some(_) => Err(HeadFault::Expectation),
     }
 }
+
+/// What most requests have at the most.
+const FEW_HEADERS: usize = 24;
 
 #[cfg(test)]
 mod tests {

@@ -177,7 +177,13 @@ impl Worker {
                 let reason = *reason;
                 self.close(key, reason);
             }
-            Phase::Closing(_) | Phase::Head | Phase::Waiting(_) | Phase::Streaming(_) | Phase::Lines(_) | Phase::Handover => (),
+            Phase::Closing(_)
+            | Phase::Head
+            | Phase::Waiting(_)
+            | Phase::Streaming(_)
+            | Phase::Lines(_)
+            | Phase::Stomp(_)
+            | Phase::Handover => (),
         }
     }
 

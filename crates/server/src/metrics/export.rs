@@ -53,6 +53,8 @@ impl Cells {
         }
         let help = "Publications accepted from publishers";
         self.counters(families, "publications", help, "transport", |worker| &worker.publications, TransportKind::ALL)?;
+        let help = "Messages that subscribers refused (NACK)";
+        families.count("nacks", help, None, self.sum(|worker| worker.nacks.get()))?;
         let help = "Gaps told to subscribers, by reason";
         self.counters(families, "gaps", help, "reason", |worker| &worker.gaps, GapReason::ALL)
     }

@@ -71,6 +71,10 @@ label! {
         Native = "native",
         /// The native protocol over TCP.
         Tcp = "tcp",
+        /// STOMP over TCP.
+        Stomp = "stomp",
+        /// STOMP over a WebSocket.
+        StompWebSocket = "stomp+ws",
         /// The WebSocket at `/echo`.
         Echo = "echo",
     }
@@ -111,6 +115,8 @@ label! {
         Channel = "channel",
         /// Reading several channels.
         Subscribe = "subscribe",
+        /// STOMP over a WebSocket, at its own address.
+        Stomp = "stomp",
         /// The echo.
         Echo = "echo",
         /// These numbers.

@@ -56,6 +56,7 @@ struct WorkerCells {
     deliveries: PerLabel<{ TransportKind::COUNT }>,
     delivery_bytes: PerLabel<{ TransportKind::COUNT }>,
     publications: PerLabel<{ TransportKind::COUNT }>,
+    nacks: Cell,
     compressed_messages: Cell,
     compressed_bytes_before: Cell,
     compressed_bytes_after: Cell,
@@ -156,6 +157,11 @@ impl WorkerMetrics {
     #[inline]
     pub fn publications(&self, transport: TransportKind, count: u64) {
         self.cells().publications.add(transport, count);
+    }
+
+    /// So many messages were refused by those who got them (NACK).
+    pub fn nacks(&self, count: u64) {
+        self.cells().nacks.add(count);
     }
 
     /// So many messages were compressed, each once for all who get it, from so many bytes to so many.

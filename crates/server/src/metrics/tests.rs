@@ -83,7 +83,7 @@ fn the_text_is_whole_and_each_family_is_described_once() {
     let count = described.len();
     described.sort_unstable();
     described.dedup();
-    assert_eq!((described.len(), count), (18, 18));
+    assert_eq!((described.len(), count), (19, 19));
     assert!(text.contains("# UNIT bongsu_delivery_bytes bytes\n"), "{text}");
 }
 

@@ -47,6 +47,8 @@ pub(crate) enum Resource {
     Subscribe,
     /// Publications for any channels, a line each.
     Batch,
+    /// STOMP over a WebSocket, for any channels.
+    Stomp,
     /// The WebSocket echo.
     Echo,
     /// The numbers.
@@ -140,6 +142,10 @@ impl Worker {
 
     /// Answers a request, and goes on to the next, if the connection is kept.
     pub(crate) fn answer(&mut self, key: SubscriberKey, exchange: &Exchange, response: Response) {
+        if self.leaving.is_some() && response.status < 300 {
+            let retry_after_s = self.reconnect_ms().div_ceil(1000).to_string();
+            return self.answer_last(key, exchange, response.header("retry-after", &retry_after_s), CloseReason::Done);
+        }
         if !exchange.keep_alive || self.leaving.is_some() {
             return self.answer_last(key, exchange, response, CloseReason::Done);
         }
@@ -320,7 +326,7 @@ impl Worker {
             return Err((exchange, Problem::new(405, "method-not-allowed", detail).with("allow", allowed)));
         }
         // There a success opens the WebSocket, so that no other answer may look like one.
-        if request.tunnel && !matches!(resource, Resource::Channel(_) | Resource::Subscribe | Resource::Echo) {
+        if request.tunnel && !matches!(resource, Resource::Channel(_) | Resource::Subscribe | Resource::Stomp | Resource::Echo) {
             return Err((exchange, Problem::new(400, "no-websocket", "there is no WebSocket at this path; open one on /channels/{name}")));
         }
         let http = &self.shared.config.http;
@@ -340,6 +346,7 @@ impl Worker {
             (Resource::Channel(channel), _) => self.read_channels(key, &exchange, request, vec![channel], false),
             (Resource::Subscribe, _) => self.read_several(key, &exchange, request),
             (Resource::Batch, _) => self.publish_batch(key, &exchange, &body),
+            (Resource::Stomp, _) => self.upgrade_stomp(key, &exchange, request),
             (Resource::Echo, _) => self.upgrade_echo(key, &exchange, request),
             (Resource::Metrics, _) => {
                 let text = self.shared.metrics.render();
@@ -411,6 +418,7 @@ impl Resource {
             Self::Channel(_) => Route::Channel,
             Self::Subscribe => Route::Subscribe,
             Self::Batch => Route::Batch,
+            Self::Stomp => Route::Stomp,
             Self::Echo => Route::Echo,
             Self::Metrics => Route::Metrics,
             Self::Health => Route::Health,
@@ -445,6 +453,7 @@ fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
     match path {
         "/subscribe" => Ok(Resource::Subscribe),
         "/publish" => Ok(Resource::Batch),
+        "/stomp" => Ok(Resource::Stomp),
         "/metrics" => Ok(Resource::Metrics),
         "/health" => Ok(Resource::Health),
         "/" => Ok(Resource::Index),
@@ -454,7 +463,7 @@ fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
         _ => Err(Problem::new(
             404,
             "not-found",
-            "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /metrics and /health",
+            "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /stomp, /metrics and /health",
         )),
     }
 }

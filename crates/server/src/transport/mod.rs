@@ -5,6 +5,7 @@ pub(crate) mod http;
 pub(crate) mod poll;
 pub(crate) mod publish;
 pub(crate) mod start;
+pub(crate) mod stomp;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 pub(crate) mod websocket;

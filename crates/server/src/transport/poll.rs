@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bongsu_core::hub::SubscriberKey;
+use bongsu_core::hub::{ChannelKey, SubscriberKey};
 use bongsu_core::limits::PageLimits;
 use bongsu_core::page::{PageGaps, write_page};
 use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
@@ -128,15 +128,13 @@ impl Worker {
         let default = if wait_s.is_some() { Start::Live } else { Start::Earliest };
         let starts = query.starts(channels, composite, &default)?;
         let wait_query = wait_s.filter(|_| query.wait.is_some());
-        let page = self.page_from(channels, &starts);
         let framing = Framing { channels, composite, wait_query };
-        if wait_s.is_some() {
-            self.become_kind(key, TransportKind::LongPoll);
-        }
         match wait_s {
-            Some(wait_s) if page.is_empty() => self.wait(key, exchange, &framing, page.cursors, wait_s),
-            Some(_) => self.answer_page(key, exchange, &framing, &page, None, TransportKind::LongPoll),
-            None => self.answer_page(key, exchange, &framing, &page, Some(request), TransportKind::Poll),
+            Some(wait_s) => self.wait(key, exchange, &framing, &starts, wait_s),
+            None => {
+                let page = self.page_from(channels, &starts);
+                self.answer_page(key, exchange, &framing, &page, Some(request), TransportKind::Poll);
+            }
         }
         Ok(())
     }
@@ -152,24 +150,29 @@ impl Worker {
         }
     }
 
-    /// Waits for the next publication of any of the channels, all of which are read up to their heads.
-    fn wait(&mut self, key: SubscriberKey, exchange: &Exchange, framing: &Framing<'_>, cursors: Vec<Position>, wait_s: u64) {
+    /// Answers with what there is; if there is nothing, waits for the next publication of any of the channels.
+    fn wait(&mut self, key: SubscriberKey, exchange: &Exchange, framing: &Framing<'_>, starts: &[Start], wait_s: u64) {
+        self.become_kind(key, TransportKind::LongPoll);
         let keys: Vec<_> = framing.channels.iter().map(|channel| self.watch(channel)).collect();
-        // What was published since the page was read is announced by now, or was before the watch began.
-        self.turn();
-        let waiting: Vec<_> = (framing.channels.iter().zip(cursors).zip(keys))
-            .map(|((name, cursor), key)| WaitingChannel { name: name.clone(), key, cursor })
-            .collect();
-        let starts: Vec<_> = waiting.iter().map(|channel| Start::After(channel.cursor.into())).collect();
-        let page = self.page_from(framing.channels, &starts);
+        let mut page = self.page_from(framing.channels, starts);
+        if page.is_empty() && wait_s > 0 {
+            // What was published before the page was read is announced by now, and is told to nobody who waits from here on.
+            self.turn();
+            let is_at_head = |(&key, &cursor): (&ChannelKey, &Position)| self.hub.head(key) == Some(cursor);
+            if !keys.iter().zip(&page.cursors).all(is_at_head) {
+                let starts: Vec<_> = page.cursors.iter().map(|&cursor| Start::After(cursor.into())).collect();
+                page = self.page_from(framing.channels, &starts);
+            }
+        }
         if !page.is_empty() || wait_s == 0 {
             return self.answer_page(key, exchange, framing, &page, None, TransportKind::LongPoll);
         }
-        for channel in &waiting {
+        let channels = framing.channels.iter().zip(page.cursors).zip(keys);
+        let channels: Vec<_> = channels.map(|((name, cursor), key)| WaitingChannel { name: name.clone(), key, cursor }).collect();
+        for channel in &channels {
             self.hub.wait(key, channel.key);
         }
-        let waiting =
-            Waiting { exchange: exchange.clone(), channels: waiting, wait_query: framing.wait_query, composite: framing.composite };
+        let waiting = Waiting { exchange: exchange.clone(), channels, wait_query: framing.wait_query, composite: framing.composite };
         self.set_phase(key, Phase::Waiting(Box::new(waiting)));
         self.arm(key, self.now_ms() + wait_s * 1000);
     }

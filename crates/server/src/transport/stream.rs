@@ -160,6 +160,7 @@ impl Worker {
             Phase::Streaming(_) => self.stream_farewell(key, why),
             Phase::WebSocket(_) => self.websocket_farewell(key, why),
             Phase::Lines(_) => self.lines_farewell(why),
+            Phase::Stomp(_) => self.stomp_farewell(key, why),
             Phase::Closing(_) | Phase::Handover => Bytes::new(),
         }
     }

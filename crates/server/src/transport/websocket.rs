@@ -6,6 +6,7 @@ use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::SubscriberKey;
 use bongsu_core::native::{self, Command, Publish};
+use bongsu_core::stomp::Version as StompVersion;
 use bongsu_core::websocket::deflate::{Window, negotiate};
 use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, handshake, write_close, write_frame};
 use bongsu_core::{ChannelName, ContentType, Draft, Start};
@@ -13,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::http::{Exchange, with_origin};
 use super::publish::publish_problem;
+use super::stomp::{self, StompPhase};
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::{Method, Problem, Request, Response, Version};
 use crate::metrics::{CloseReason, TransportKind};
@@ -28,6 +30,8 @@ pub(crate) struct WebSocketPhase {
     /// Whether a ping is out that nothing was heard since.
     pinged: bool,
     heard_ms: u64,
+    /// When it is to be looked at for its pings.
+    ping_due_ms: u64,
 }
 
 /// What its messages mean.
@@ -36,6 +40,8 @@ enum Speaks {
     Plain(ChannelName),
     /// Native commands and records.
     Native(Vec<Followed>),
+    /// STOMP, in messages.
+    Stomp(Box<StompPhase>),
     /// Whatever comes goes back.
     Echo,
 }
@@ -43,7 +49,17 @@ enum Speaks {
 impl WebSocketPhase {
     /// Bytes of memory that an unfinished message takes.
     pub(crate) fn capacity_held(&self) -> usize {
-        self.decoder.capacity_held()
+        self.decoder.capacity_held() + self.stomp().map_or(0, StompPhase::capacity_held)
+    }
+
+    /// The STOMP session, if it speaks STOMP.
+    pub(crate) fn stomp(&self) -> Option<&StompPhase> {
+        if let Speaks::Stomp(stomp) = &self.speaks { Some(stomp) } else { None }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn stomp_mut(&mut self) -> Option<&mut StompPhase> {
+        if let Speaks::Stomp(stomp) = &mut self.speaks { Some(stomp) } else { None }
     }
 }
 
@@ -57,15 +73,15 @@ impl Worker {
         channels: &[ChannelName],
         starts: &[Start],
     ) -> Result<(), Problem> {
-        let subprotocol = self.check_handshake(request, &[NATIVE])?;
-        let limits = &self.shared.config.websocket;
-        let limits = Limits {
-            message_bytes_max: limits.message_bytes_max.as_usize(),
-            frame_bytes_max: limits.frame_bytes_max.as_usize(),
-            fragments_max: limits.fragments_max,
-        };
+        let subprotocol =
+            self.check_handshake(request, &[NATIVE, stomp::SUBPROTOCOLS[0], stomp::SUBPROTOCOLS[1], stomp::SUBPROTOCOLS[2]])?;
+        let limits = self.websocket_limits();
+        if let Some(version) = stomp::offered(request).filter(|_| subprotocol != Some(NATIVE)) {
+            self.open_stomp_websocket(key, exchange, request, version);
+            return Ok(());
+        }
         if subprotocol.is_some() {
-            self.open(key, exchange, request, subprotocol, limits, Speaks::Native(Vec::new()), TransportKind::Native);
+            self.open(key, exchange, request, subprotocol, limits, TransportKind::Native, |_, _| Speaks::Native(Vec::new()));
             return Ok(());
         }
         let ([channel], [start]) = (channels, starts) else {
@@ -74,7 +90,7 @@ impl Worker {
         };
         // Joined before it is answered, so that whoever sees the answer and then publishes is heard.
         let (channel_key, located) = self.join(channel, start);
-        self.open(key, exchange, request, None, limits, Speaks::Plain(channel.clone()), TransportKind::WebSocket);
+        self.open(key, exchange, request, None, limits, TransportKind::WebSocket, |_, _| Speaks::Plain(channel.clone()));
         // Its frames are payloads, which leave no room to tell a gap: the connection ends rather than be silent.
         if let Some(gap) = located.gap {
             self.metrics.gap(gap.reason);
@@ -96,13 +112,31 @@ impl Worker {
             fragments_max: limits.fragments_max,
         };
         match self.check_handshake(request, &[]) {
-            Ok(_) => self.open(key, exchange, request, None, limits, Speaks::Echo, TransportKind::Echo),
+            Ok(_) => self.open(key, exchange, request, None, limits, TransportKind::Echo, |_, _| Speaks::Echo),
             Err(problem) => self.refuse(key, exchange, problem),
         }
     }
 
+    /// Makes a WebSocket that speaks this version of STOMP of a request.
+    pub(super) fn open_stomp_websocket(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, version: StompVersion) {
+        let (limits, kind) = (self.websocket_limits(), TransportKind::StompWebSocket);
+        self.open(key, exchange, request, Some(version.subprotocol()), limits, kind, |worker, deflate| {
+            let stomp = StompPhase::new(&worker.shared, &[version], Framing::WebSocket, deflate, worker.now_ms());
+            Speaks::Stomp(Box::new(stomp))
+        });
+    }
+
+    fn websocket_limits(&self) -> Limits {
+        let limits = &self.shared.config.websocket;
+        Limits {
+            message_bytes_max: limits.message_bytes_max.as_usize(),
+            frame_bytes_max: limits.frame_bytes_max.as_usize(),
+            fragments_max: limits.fragments_max,
+        }
+    }
+
     /// RFC 6455, 4.2.1: what a handshake must have. Returns the subprotocol that was chosen.
-    fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
+    pub(super) fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
         let upgrade = request.header_has("upgrade", "websocket") && request.header_has("connection", "upgrade");
         if !request.tunnel && (request.method() != Method::Get || request.version != Version::Http11 || !upgrade) {
             let detail = "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket, \
@@ -138,8 +172,8 @@ impl Worker {
         request: &Request,
         subprotocol: Option<&str>,
         limits: Limits,
-        speaks: Speaks,
         kind: TransportKind,
+        speaks: impl FnOnce(&Self, Option<Window>) -> Speaks,
     ) {
         let offers = request.header_all("sec-websocket-extensions");
         let agreed = negotiate(offers, &self.shared.deflate).map(|agreed| agreed.without_server_context());
@@ -155,9 +189,11 @@ impl Worker {
             None => Decoder::new(Role::Server, limits),
         };
         let deflate = agreed.and_then(|agreed| Window::of_bits(agreed.outgoing(Role::Server).window_bits));
-        let phase = WebSocketPhase { decoder, deflate, speaks, pinged: false, heard_ms: now_ms };
+        let ping_due_ms = now_ms + self.shared.config.websocket.ping_interval.as_millis();
+        let speaks = speaks(self, deflate);
+        let phase = WebSocketPhase { decoder, deflate, speaks, pinged: false, heard_ms: now_ms, ping_due_ms };
         self.set_phase(key, Phase::WebSocket(Box::new(phase)));
-        self.arm(key, now_ms + self.shared.config.websocket.ping_interval.as_millis());
+        self.arm_websocket(key);
         if !head.is_empty() {
             self.send(key, head);
         }
@@ -168,9 +204,14 @@ impl Worker {
         let now_ms = self.now_ms();
         self.on_sign_of_life(key, now_ms);
         let mut replies = BytesMut::new();
+        self.go_on_with_stomp(key, &mut replies);
         loop {
             let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
+            let waits = self.hub.waiting_bytes(key) > own_max;
             let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { break };
+            if waits && websocket.stomp().is_some_and(StompPhase::has_pending) {
+                break;
+            }
             let is_plain = matches!(websocket.speaks, Speaks::Plain(_));
             let decoded = websocket.decoder.decode_with(input, &mut self.inflater);
             match decoded {
@@ -202,7 +243,8 @@ impl Worker {
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
         websocket.heard_ms = now_ms;
         if std::mem::take(&mut websocket.pinged) {
-            self.arm(key, now_ms + interval_ms);
+            websocket.ping_due_ms = now_ms + interval_ms;
+            self.arm_websocket(key);
         }
     }
 
@@ -225,6 +267,7 @@ impl Worker {
                 let encoding = Encoding { deflate, ..Encoding::new(Format::Json, Framing::WebSocket) };
                 self.on_native(key, encoding, &data, replies);
             }
+            Speaks::Stomp(_) => self.on_stomp_message(key, &data, replies),
             Speaks::Plain(channel) => {
                 let channel = channel.clone();
                 let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
@@ -343,7 +386,7 @@ impl Worker {
             Some(Connection { phase: Phase::Lines(lines), .. }) => Some(&mut lines.followed),
             Some(Connection { phase: Phase::WebSocket(websocket), .. }) => match &mut websocket.speaks {
                 Speaks::Native(followed) => Some(followed),
-                Speaks::Plain(_) | Speaks::Echo => None,
+                Speaks::Plain(_) | Speaks::Stomp(_) | Speaks::Echo => None,
             },
             _ => None,
         }
@@ -374,6 +417,7 @@ impl Worker {
 
     /// Asks a silent client whether it is there, and lets one go that did not answer. Who is blocked is judged by its lag.
     pub(crate) fn on_ping_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        self.on_stomp_due(key, now_ms);
         let config = &self.shared.config.websocket;
         let (interval_ms, timeout_ms) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
         let drained = self.hub.is_drained(key);
@@ -381,23 +425,36 @@ impl Worker {
             return self.arm(key, now_ms + interval_ms);
         }
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        if now_ms < websocket.ping_due_ms {
+            return self.arm_websocket(key);
+        }
         let silent_ms = now_ms.saturating_sub(websocket.heard_ms);
         if websocket.pinged && drained {
             return self.disconnect(key, &Disconnect::PingTimeout);
         }
         if silent_ms < interval_ms || !drained {
-            return self.arm(key, now_ms + interval_ms.saturating_sub(silent_ms).max(1));
+            websocket.ping_due_ms = now_ms + interval_ms.saturating_sub(silent_ms).max(1);
+            return self.arm_websocket(key);
         }
         websocket.pinged = true;
-        self.arm(key, now_ms + timeout_ms);
+        websocket.ping_due_ms = now_ms + timeout_ms;
+        self.arm_websocket(key);
         self.send(key, Bytes::from_static(PING));
     }
 
-    /// The goodbye of a WebSocket: in the native protocol a `bye`, then the close frame.
+    /// Has the connection looked at when its ping, or its session's heart-beat, is due.
+    pub(crate) fn arm_websocket(&mut self, key: SubscriberKey) {
+        let beats_due_ms = self.beats_due_ms(key);
+        let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        let due_ms = websocket.ping_due_ms.min(beats_due_ms);
+        self.arm(key, due_ms);
+    }
+
+    /// The goodbye of a WebSocket: in the native protocol a `bye`, in STOMP an ERROR, then the close frame.
     pub(crate) fn websocket_farewell(&mut self, key: SubscriberKey, why: &Disconnect) -> Bytes {
         let reconnect_ms = self.reconnect_ms();
         let goodbye = why.goodbye();
-        let mut last = BytesMut::new();
+        let mut last = BytesMut::from(self.stomp_farewell(key, why));
         if self.followed(key).is_some() {
             let encoding = self.websocket_encoding(key, Format::Json);
             self.hub.encoder().goodbye(encoding, &goodbye, reconnect_ms, &mut last);

@@ -23,6 +23,7 @@ use tracing::debug;
 
 use crate::admission::Visitor;
 use crate::budget::Held;
+use crate::config::Period;
 use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
@@ -75,6 +76,8 @@ pub(crate) enum Door {
     Tcp,
     /// The numbers, and whether the server is well.
     Admin,
+    /// STOMP.
+    Stomp,
 }
 
 impl Door {
@@ -84,6 +87,16 @@ impl Door {
             Self::Http => "http",
             Self::Tcp => "tcp",
             Self::Admin => "admin",
+            Self::Stomp => "stomp",
+        }
+    }
+
+    /// What a connection that comes in here is, to begin with.
+    const fn kind(self) -> TransportKind {
+        match self {
+            Self::Http | Self::Admin => TransportKind::Http,
+            Self::Tcp => TransportKind::Tcp,
+            Self::Stomp => TransportKind::Stomp,
         }
     }
 }
@@ -170,19 +183,25 @@ impl Worker {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
         }
         let due_ms = self.now_ms() + config.http.head_timeout.as_millis();
-        let (link, kind) = (Link::Plain(Rc::new(stream)), if door == Door::Tcp { TransportKind::Tcp } else { TransportKind::Http });
-        if door == Door::Tcp {
-            let period = config.tcp.keepalive.get();
+        let link = Link::Plain(Rc::new(stream));
+        // A request that is late is waited for; in the other protocols silence may be long.
+        let keepalive = match door {
+            Door::Http | Door::Admin => None,
+            Door::Tcp => Some(config.tcp.keepalive),
+            Door::Stomp => Some(config.stomp.keepalive),
+        };
+        if let Some(period) = keepalive.map(Period::get) {
             let probes = socket2::TcpKeepalive::new().with_time(period).with_interval(period / 4).with_retries(3);
             if let Link::Plain(stream) = &link {
                 _ = socket2::SockRef::from(&**stream).set_tcp_keepalive(&probes);
             }
         }
-        let (key, _) = self.add(link, kind, visitor);
+        let (key, _) = self.add(link, door.kind(), visitor);
         debug!(key, listener = door.name(), %address, "a connection is taken up");
         match door {
             Door::Http | Door::Admin => self.arm(key, due_ms),
             Door::Tcp => self.open_lines(key),
+            Door::Stomp => self.open_stomp(key),
         }
         self.read_on(key);
     }

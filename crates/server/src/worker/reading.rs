@@ -11,6 +11,7 @@ use crate::admission::Visitor;
 use crate::connection::Phase;
 use crate::link::{Link, Read};
 use crate::metrics::CloseReason;
+use crate::transport::stomp::StompPhase;
 
 /// What a reader does next.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Worker {
             input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
             let read = connection.link.try_read(&mut input);
             match read {
-                Read::Some => self.on_input(key, &mut input),
+                Read::Some | Read::Last => self.on_input(key, &mut input),
                 Read::Nothing => (),
                 Read::End => self.on_stream_end(key, &mut input),
                 Read::Closed => self.on_end(key),
@@ -72,7 +73,7 @@ impl Worker {
             }
             self.settle();
             match read {
-                Read::Some => (),
+                Read::Some | Read::Last => (),
                 Read::Nothing | Read::End => return Reading::On,
                 Read::Closed | Read::Broken => return Reading::Off,
             }
@@ -81,6 +82,9 @@ impl Worker {
                     connection.reader = None;
                 }
                 return Reading::Off;
+            }
+            if read == Read::Last {
+                return Reading::On;
             }
         }
         Reading::Yield
@@ -122,7 +126,7 @@ impl Worker {
         match &connection.phase {
             Phase::Head | Phase::Body(_) => waiting_bytes > 0,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
-            Phase::WebSocket(_) | Phase::Lines(_) => waiting_bytes > own_max,
+            Phase::WebSocket(_) | Phase::Lines(_) | Phase::Stomp(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover => false,
         }
     }
@@ -138,6 +142,7 @@ impl Worker {
                 Phase::Body(_) => self.on_body(key, input),
                 Phase::WebSocket(_) => self.on_websocket(key, input),
                 Phase::Lines(_) => self.on_lines(key, input),
+                Phase::Stomp(_) => self.on_stomp(key, input),
                 Phase::Waiting(_) | Phase::Handover => false,
                 Phase::Streaming(_) | Phase::Closing(_) => {
                     // After the request of a stream nothing is expected, and it ends the connection.
@@ -161,6 +166,7 @@ impl Worker {
         }
         let reason = match &connection.phase {
             Phase::Lines(_) => return self.on_lines_end(key),
+            Phase::Stomp(_) => return self.on_stomp_end(key),
             Phase::Closing(reason) => *reason,
             Phase::Head if connection.unread.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
@@ -177,7 +183,8 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         let mut input = std::mem::take(&mut connection.unread);
         let generation = connection.generation;
-        if !input.is_empty() {
+        let pending = connection.phase.stomp().is_some_and(StompPhase::has_pending);
+        if !input.is_empty() || pending {
             self.on_input(key, &mut input);
             self.keep_unread(key, generation, &mut input);
         }

@@ -58,6 +58,7 @@ impl Worker {
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
             Phase::WebSocket(_) => self.on_ping_due(key, now_ms),
             Phase::Lines(_) => self.on_lines_due(key, now_ms),
+            Phase::Stomp(_) => self.on_stomp_due(key, now_ms),
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;

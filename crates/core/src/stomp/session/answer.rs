@@ -3,8 +3,8 @@
 use bytes::BytesMut;
 
 use super::{Action, Receipt, State, StompSession};
-use crate::disconnect::Goodbye;
-use crate::position::Position;
+use crate::disconnect::Disconnect;
+use crate::position::{Cursor, Position};
 use crate::stomp::Version;
 use crate::stomp::connect::Connect;
 use crate::stomp::encode::HeadWriter;
@@ -38,12 +38,13 @@ impl StompSession {
 
     /// Says that a publish was done. The position is told where there was one publication.
     pub fn published(&mut self, receipt: Option<&Receipt>, position: Option<Position>) {
-        self.receipt(receipt, position.map(|position| ("position", position)));
+        let position = position.map(|position| position.to_string());
+        self.receipt(receipt, position.as_deref().map(|position| ("position", position)));
     }
 
     /// Says that a subscription was opened, and where it starts.
-    pub fn subscribed(&mut self, receipt: Option<&Receipt>, cursor: Position) {
-        self.receipt(receipt, Some(("cursor", cursor)));
+    pub fn subscribed(&mut self, receipt: Option<&Receipt>, cursor: &Cursor) {
+        self.receipt(receipt, Some(("cursor", cursor.as_str())));
     }
 
     /// Ends the session because nothing came for longer than was agreed.
@@ -51,29 +52,36 @@ impl StompSession {
         self.fail(&StompFault::HeartBeatMissed { expect_ms }, None);
     }
 
-    /// Ends the session on the server's side: STOMP has only ERROR to say it with. `reconnect-ms` tells when to come back.
-    pub fn goodbye(&mut self, goodbye: &Goodbye, reconnect_ms: u64) {
+    /// Ends the session on the server's side: STOMP has only ERROR to say it with. `reconnect-ms` tells when to come back, and
+    /// `cursor`, where it is known, from where.
+    pub fn goodbye(&mut self, why: &Disconnect, reconnect_ms: u64) {
         if matches!(self.state, State::Ended) {
             return;
         }
+        let goodbye = why.goodbye();
+        // The reason for a close frame has no room for more than the cursor, which is a header here.
+        let message = if let Disconnect::Slow { .. } = why { SLOW.to_owned() } else { goodbye.reason };
         let version = self.version().unwrap_or(Version::V1_0);
         self.reply(version, FrameCommand::Error, |mut head| {
-            head.header("message", &goodbye.reason);
-            head.number("code", goodbye.code.into());
+            head.header("message", &message);
+            head.header("code", why.label());
+            if let Disconnect::Slow { cursor: Some(cursor) } = why {
+                head.plain("cursor", |out| cursor.write_to(out));
+            }
             if goodbye.reconnect {
                 head.number("reconnect-ms", usize::try_from(reconnect_ms).unwrap_or(usize::MAX));
             }
             head.body(b"");
         });
-        self.end();
+        self.end(None);
     }
 
-    pub(super) fn receipt(&mut self, receipt: Option<&Receipt>, place: Option<(&str, Position)>) {
+    pub(super) fn receipt(&mut self, receipt: Option<&Receipt>, place: Option<(&str, &str)>) {
         let (Some(receipt), State::Connected(version)) = (receipt, &self.state) else { return };
         self.reply(*version, FrameCommand::Receipt, |mut head| {
             head.header("receipt-id", &receipt.0);
             if let Some((name, position)) = place {
-                head.plain(name, |out| position.write_to(out));
+                head.header(name, position);
             }
             head.body(b"");
         });
@@ -114,11 +122,11 @@ impl StompSession {
             head.number("content-length", body.len());
             head.body(body.as_bytes());
         });
-        self.end();
+        self.end(Some(fault.code()));
     }
 
-    pub(super) fn end(&mut self) {
-        self.actions.push_back(Action::Close);
+    pub(super) fn end(&mut self, fault: Option<&'static str>) {
+        self.actions.push_back(Action::Close { fault });
         self.transactions = Transactions::default();
         self.numbers.clear();
         self.subscriptions.clear();
@@ -140,3 +148,4 @@ fn quote_frame(frame: &Frame) -> String {
 }
 
 const QUOTE_HEADERS_MAX: usize = 16;
+const SLOW: &str = "messages are taken too slowly; come back from your cursor";

@@ -89,7 +89,10 @@ pub enum Action {
     /// Send these bytes.
     Reply(Bytes),
     /// Send what is left, then end the connection: half-close, and linger until the client ends its side or a short time passed.
-    Close,
+    Close {
+        /// The name of the fault that ended it, if one did.
+        fault: Option<&'static str>,
+    },
 }
 
 /// What a SEND publishes.
@@ -167,9 +170,19 @@ impl StompSession {
         self.sent(subscription, MessageId { position: resumed, is_gap: true });
     }
 
+    /// How many bytes its open transactions hold.
+    pub fn transaction_bytes(&self) -> usize {
+        self.transactions.bytes()
+    }
+
     /// How many messages the client has refused so far.
     pub fn nacked(&self) -> u64 {
         self.nacked
+    }
+
+    /// Whether a frame has begun of which there is more to come.
+    pub fn is_within_frame(&self) -> bool {
+        self.decoder.is_within_frame()
     }
 
     /// The version, once agreed.
@@ -223,6 +236,9 @@ impl StompSession {
     fn handle_subscribe(&mut self, frame: &Frame, version: Version) -> Result<(), StompFault> {
         let request = SubscribeRequest::read(frame, version, &self.limits)?;
         let receipt = self.receipt_of(frame)?;
+        if request.destination.channel.is_reserved() {
+            return Err(StompFault::ReservedChannel);
+        }
         if self.numbers.contains_key(&request.key) {
             return Err(StompFault::SubscriptionExists { id: quote(request.key.as_str().as_bytes()) });
         }
@@ -230,8 +246,13 @@ impl StompSession {
             return Err(StompFault::TooManySubscriptions { max: self.limits.subscriptions_max });
         }
         let subscription = SubscriptionNumber(self.next_number);
+        let opened = Subscription::new(subscription, &request);
+        let in_flight_max: usize = self.subscriptions.values().chain([&opened]).map(Subscription::in_flight_max).sum();
+        if opened.in_flight_max() > 0 && in_flight_max > self.limits.prefetch_total_max {
+            return Err(StompFault::PrefetchTotalTooLarge { max: self.limits.prefetch_total_max });
+        }
         self.next_number += 1;
-        self.subscriptions.insert(subscription, Subscription::new(subscription, &request));
+        self.subscriptions.insert(subscription, opened);
         let form = MessageForm {
             version,
             subscription: request.key.id(),
@@ -311,7 +332,7 @@ impl StompSession {
     fn handle_disconnect(&mut self, frame: &Frame) -> Result<(), StompFault> {
         // STOMP 1.2, "BEGIN": open transactions are implicitly aborted.
         self.done(frame)?;
-        self.end();
+        self.end(None);
         Ok(())
     }
 
