@@ -1,4 +1,4 @@
-"""Publishers that run beside the test, each in a thread of its own: two over HTTP, one native, one of plain frames."""
+"""Publishers that run beside the test, each in a thread of its own: over HTTP, native, of plain frames, and over STOMP."""
 
 import json
 import threading
@@ -7,9 +7,10 @@ from websockets.exceptions import ConnectionClosed
 
 from harness import PATIENCE
 from http_client import publish_many
+from raw_stomp import Stomp
 from subscribers import open_websocket
 
-# How many publications of a native publisher are on their way without an answer.
+# How many publications of a native or STOMP publisher are on their way without an answer.
 NATIVE_WINDOW = 64
 
 
@@ -49,12 +50,22 @@ def plain(server, channel, payloads):
     connection.close()
 
 
+def stomp(server, channel, payloads):
+    with Stomp(server, over="websocket") as publisher:
+        for sent, payload in enumerate(payloads):
+            publisher.say("SEND", payload, destination=f"/topic/{channel}", receipt=sent)
+            if sent >= NATIVE_WINDOW:
+                assert publisher.hear().command == "RECEIPT"
+        for _ in range(min(NATIVE_WINDOW, len(payloads))):
+            assert publisher.hear().command == "RECEIPT"
+
+
 class Publishers:
-    """Four publishers of so many each, over three transports. Leaving the block waits for them and raises what they raised."""
+    """Four publishers of so many each, over four transports. Leaving the block waits for them and raises what they raised."""
 
     def __init__(self, server, channel, each):
         self.faults = []
-        kinds = {"http-1": http, "http-2": http, "native": native, "plain": plain}
+        kinds = {"http": http, "native": native, "plain": plain, "stomp": stomp}
         self.payloads = {name: [f"{name} {n}" for n in range(each)] for name in kinds}
         self.threads = [
             threading.Thread(target=self.run, args=(kind, server, channel, self.payloads[name]), name=name) for name, kind in kinds.items()]

@@ -56,7 +56,7 @@ def client(request, server):
     connection.set_listener("", inbox)
     connection.connect(wait=True)
     yield connection, inbox
-    if connection.is_connected():
+    if inbox.ends.empty():
         connection.disconnect()
 
 
@@ -127,3 +127,5 @@ def test_an_error_is_told(client, channel):
     connection, inbox = client
     connection.send("no slash", "x")
     assert inbox.errors.get(timeout=PATIENCE).headers["code"] == "invalid-destination"
+    assert inbox.ends.get(timeout=PATIENCE), "and the connection has ended"
+    inbox.ends.put(True)

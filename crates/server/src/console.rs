@@ -89,6 +89,7 @@ bongsu: one channel, every transport.
   GET  /channels/{name}   Accept: text/event-stream      server-sent events
   GET  /channels/{name}   Upgrade: websocket             WebSocket
   GET  /subscribe?channel=a&channel=b                    several channels, in any of these forms
+  GET  /stomp             Upgrade: websocket             STOMP, for any channels
   POST /publish                                          a JSON object a line: {\"publish\":\"a\",\"data\":\"hi\"}
   GET  /metrics, /health
 
