@@ -1,5 +1,6 @@
 //! The command line: a file for each subcommand.
 
+mod bench;
 mod config;
 mod exit;
 mod log;
@@ -32,6 +33,7 @@ enum Command {
     Serve(serve::Serve),
     Publish(publish::Args),
     Subscribe(subscribe::Args),
+    Bench(Box<bench::Bench>),
     Config(config::ConfigCommand),
     Completions(manual::Completions),
     Man(manual::Man),
@@ -43,6 +45,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Publish(args) => return block_on(publish::run(args)),
         Command::Subscribe(args) => return block_on(subscribe::run(args)),
+        Command::Bench(bench) => bench.run(),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
@@ -88,6 +91,7 @@ Examples:
   bongsu serve --http 127.0.0.1:0 --set history.publications_max=100
   bongsu subscribe chat/lobby                   print what is published, across reconnects
   bongsu publish chat/lobby 'hello, world'
+  bongsu bench --rate 300                       what it costs, with every message checked
   bongsu config default > bongsu.toml           every key, its default and what it does
   bongsu config check bongsu.toml               everything that is wrong with a file";
 

@@ -241,7 +241,7 @@ fn transport(text: &str) -> Result<Carrier, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let wrong = || "write a number with ms, s or m, such as 500ms".to_owned();

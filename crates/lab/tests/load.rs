@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bongsu_lab::ceiling::{Ceiling, Writing};
-use bongsu_lab::load::{self, Filling, Pace, Plan, Report, Target, Transport};
+use bongsu_lab::load::{self, Pace, Plan, Progress, Report, Target, Transport};
 
 /// Runs a bare server on a thread of its own until the test process ends.
 fn serve(writing: Writing) -> SocketAddr {
@@ -16,18 +16,12 @@ fn serve(writing: Writing) -> SocketAddr {
 
 fn plan(target: Target) -> Plan {
     Plan {
-        target,
-        server_pid: None,
         subscribers: 20,
-        channels: 1,
-        subscriptions_per_connection: 1,
         pace: Pace::InFlight(8),
-        payload_bytes: 128,
-        filling: Filling::Same,
         warm_up: Duration::ZERO,
         duration: Duration::from_millis(50),
-        slow_subscribers: 0,
-        slow_pause: Duration::ZERO,
+        poll_interval: Duration::from_millis(5),
+        ..Plan::new(target)
     }
 }
 
@@ -40,7 +34,7 @@ fn check(plan: &Plan) -> Report {
 #[test]
 fn every_transport_delivers_everything() {
     let address = serve(Writing::Batched);
-    for transport in [Transport::WebSocket, Transport::Sse, Transport::Lines, Transport::LongPoll] {
+    for transport in [Transport::WebSocket, Transport::Sse, Transport::Lines, Transport::LongPoll, Transport::Poll] {
         check(&plan(Target::plain(address, transport)));
     }
 }
@@ -77,4 +71,24 @@ fn a_plan_without_sense_is_refused() {
     let target = Target::plain(([127, 0, 0, 1], 1).into(), Transport::Sse);
     let refused = load::run(&Plan { channels: 2, subscriptions_per_connection: 3, ..plan(target) });
     assert!(refused.is_err_and(|fault| fault.to_string().contains("twice")));
+}
+
+#[test]
+fn the_order_of_each_publisher_is_checked_where_there_are_several() {
+    let target = Target::plain(serve(Writing::Batched), Transport::WebSocket);
+    check(&Plan { publishers: 3, channels: 2, ..plan(target) });
+}
+
+#[test]
+fn a_run_without_publications_tells_how_it_goes() {
+    let plan = Plan {
+        pace: Pace::Nothing,
+        ramp_per_second: Some(2000.0),
+        duration: Duration::from_millis(250),
+        ..plan(Target::plain(serve(Writing::Batched), Transport::Poll))
+    };
+    let mut seen = Vec::new();
+    let report = load::run_watched(&plan, &mut |progress| seen.push(progress)).expect("a run");
+    assert!(report.is_clean() && report.deliveries == 0 && report.bytes_per_subscriber_second > 0.0, "{report:?}");
+    assert!(seen.iter().any(|progress| matches!(progress, Progress::Publishing { .. })) && !report.timeline.is_empty());
 }

@@ -35,8 +35,9 @@ pub(super) enum Phase {
 pub(super) struct Request {
     pub(super) channels: Vec<String>,
     pub(super) encoding: Encoding,
-    /// The cursor of a poll.
+    /// The cursor of a poll, and whether its answer is held back until there is something.
     pub(super) after: Option<u64>,
+    pub(super) waits: bool,
     pub(super) answer: Vec<u8>,
 }
 
@@ -93,12 +94,12 @@ impl Request {
         let accepts = |media: &[u8]| value("accept").is_some_and(|value| memchr::memmem::find(value, media).is_some());
         let (encoding, answer) = match value("sec-websocket-key") {
             Some(key) => (Encoding::WebSocket, switching(key)),
-            None if query(target, "wait=").is_some() => (Encoding::LongPoll, Vec::new()),
+            None if accepts(b"json") && !accepts(b"ndjson") => (Encoding::LongPoll, Vec::new()),
             None if accepts(b"event-stream") => (Encoding::Sse, streaming("text/event-stream")),
             None => (Encoding::Lines, streaming("application/x-ndjson")),
         };
         let after = query(target, "after=").and_then(|after| after.parse().ok());
-        Some((Self { channels: channels(target), encoding, after, answer }, head))
+        Some((Self { channels: channels(target), encoding, after, waits: query(target, "wait=").is_some(), answer }, head))
     }
 }
 
@@ -209,7 +210,10 @@ mod tests {
         assert_eq!(parse("GET /x/a HTTP/1.1\r\nSec-WebSocket-Key: k\r\n\r\n"), Some((Encoding::WebSocket, vec!["a".into()])));
         assert_eq!(parse("GET /a HTTP/1.1\r\nAccept: text/event-stream\r\n\r\n"), Some((Encoding::Sse, vec!["a".into()])));
         let both = Some((Encoding::Lines, vec!["a".into(), "b".into()]));
-        assert_eq!(parse("GET /a?wait=25&after=3 HTTP/1.1\r\n\r\n"), Some((Encoding::LongPoll, vec!["a".into()])));
+        assert_eq!(
+            parse("GET /a?wait=25&after=3 HTTP/1.1\r\nAccept: application/json\r\n\r\n"),
+            Some((Encoding::LongPoll, vec!["a".into()]))
+        );
         assert_eq!(parse("GET /s?channel=a&channel=b HTTP/1.1\r\n\r\n"), both);
     }
 

@@ -35,7 +35,7 @@ pub enum Encoding {
     Sse,
     /// A line for each message in chunked coding.
     Lines,
-    /// A request for each answer; the answer holds the lines of all that came since.
+    /// A request for each answer, held back or not; the answer holds the lines of all that came since.
     LongPoll,
 }
 
@@ -197,7 +197,7 @@ impl Ceiling {
         connection.write(&request.answer);
     }
 
-    /// Answers a poll with what came since its cursor, or holds it until something comes.
+    /// Answers a poll with what came since its cursor, or, if it waits, holds it until something comes.
     fn wait(&mut self, key: usize, request: &Request) {
         let Some(name) = request.channels.first() else { return };
         let index = self.channel(name);
@@ -206,7 +206,7 @@ impl Ceiling {
         connection.channels = Box::new([index]);
         channel.polled = true;
         let missed = channel.head - request.after.unwrap_or(channel.head).min(channel.head);
-        if missed == 0 {
+        if missed == 0 && request.waits {
             connection.phase = Phase::Waiting;
             channel.lanes[Encoding::LongPoll as usize].subscribers.push(key);
             return;

@@ -1,19 +1,19 @@
 //! What comes back, cut into records: WebSocket frames, or lines in chunked coding. Quick rather than strict: suites check servers,
 //! this only measures them.
 
-use super::Transport;
+use super::transport::Framing;
 
 /// What one connection has received by half.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    transport: Transport,
+    framing: Framing,
     phase: Phase,
     /// Bytes of a head, a frame or a chunk's size that is not whole yet.
     held: Vec<u8>,
     /// A line that is not whole yet.
     line: Vec<u8>,
-    /// Where the next poll goes on.
-    cursor: String,
+    /// Headers that the next request repeats: their names, and their values in the last answer.
+    kept: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub(super) enum Record<'a> {
     Data(&'a [u8]),
     /// The payload of a compressed message, which no other is needed to inflate.
     Compressed(&'a [u8]),
-    /// The end of a poll's answer, and its cursor.
-    Polled(&'a str),
+    /// The end of an answer, the headers that were to be kept of it, and whether there is more already.
+    Answered { kept: &'a [(String, String)], more: bool },
     /// A WebSocket ping, to be answered with the same payload.
     Ping(&'a [u8]),
     /// The end, as the peer says it.
@@ -59,8 +59,10 @@ pub enum PeerFault {
 }
 
 impl Decoder {
-    pub(super) fn new(transport: Transport) -> Self {
-        Self { transport, phase: Phase::Head, held: Vec::new(), line: Vec::new(), cursor: String::new() }
+    /// For what begins with a response's head; of each, the headers of these names are kept.
+    pub(super) fn new(framing: Framing, kept: &[String]) -> Self {
+        let kept = kept.iter().map(|name| (name.clone(), String::new())).collect();
+        Self { framing, phase: Phase::Head, held: Vec::new(), line: Vec::new(), kept }
     }
 
     /// Takes what was read and calls for each record that is whole now.
@@ -113,10 +115,10 @@ impl Decoder {
         let mut response = httparse::Response::new(&mut headers);
         let httparse::Status::Complete(len) = response.parse(bytes).map_err(|_| PeerFault::NotHttp)? else { return Ok(None) };
         let code = response.code.unwrap_or_default();
-        let wanted: &[u16] = match self.transport {
-            Transport::WebSocket => &[101],
-            Transport::LongPoll => &[200, 204],
-            _ => &[200],
+        let wanted: &[u16] = match self.framing {
+            Framing::Frames => &[101],
+            Framing::Pages => &[200, 201, 202, 204, 304],
+            Framing::Lines | Framing::Events => &[200],
         };
         if !wanted.contains(&code) {
             return Err(PeerFault::Refused(format!("{code} {}", response.reason.unwrap_or_default())));
@@ -126,17 +128,19 @@ impl Decoder {
             header.and_then(|header| std::str::from_utf8(header.value).ok())
         };
         let chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
-        if let Some(cursor) = header("bongsu-cursor") {
-            self.cursor.clear();
-            self.cursor.push_str(cursor);
+        for (name, value) in &mut self.kept {
+            if let Some(new) = header(name) {
+                value.clear();
+                value.push_str(new);
+            }
         }
-        self.phase = match self.transport {
-            Transport::WebSocket => Phase::Frames,
-            Transport::LongPoll => Phase::Page(header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0)),
+        self.phase = match self.framing {
+            Framing::Frames => Phase::Frames,
+            Framing::Pages => Phase::Page(header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0)),
             _ if chunked => Phase::ChunkSize,
             _ => Phase::Identity,
         };
-        if self.transport != Transport::LongPoll {
+        if self.framing != Framing::Pages {
             record(Record::Opened);
         }
         Ok(Some(len))
@@ -146,7 +150,8 @@ impl Decoder {
     fn page(&mut self, bytes: &[u8], left: usize, record: &mut impl FnMut(Record<'_>)) -> Option<usize> {
         let page = bytes.get(..left)?;
         page.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| record(Record::Data(line)));
-        record(Record::Polled(&self.cursor));
+        let end = &page[page.len().saturating_sub(PAGE_END_BYTES)..];
+        record(Record::Answered { kept: &self.kept, more: memchr::memmem::find(end, MORE).is_some() });
         self.phase = Phase::Head;
         Some(left)
     }
@@ -177,8 +182,8 @@ impl Decoder {
     }
 
     fn whole(&self, line: &[u8], record: &mut impl FnMut(Record<'_>)) {
-        let data = match self.transport {
-            Transport::Sse => line.strip_prefix(b"data:").map(|data| data.strip_prefix(b" ").unwrap_or(data)),
+        let data = match self.framing {
+            Framing::Events => line.strip_prefix(b"data:").map(|data| data.strip_prefix(b" ").unwrap_or(data)),
             _ => Some(line),
         };
         data.into_iter().for_each(|data| record(Record::Data(data)));
@@ -205,14 +210,18 @@ fn frame(bytes: &[u8], record: &mut impl FnMut(Record<'_>)) -> Option<usize> {
     Some(end)
 }
 
+/// What a page of this project's server says, behind its publications, if the next is there already.
+const MORE: &[u8] = br#""more":true"#;
+const PAGE_END_BYTES: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Whatever the reads' lengths, the records are the same.
-    fn check(transport: Transport, bytes: &[u8], expected: &[&str]) {
+    fn check(framing: Framing, bytes: &[u8], expected: &[&str]) {
         for len in [1, 2, 3, 7, bytes.len()] {
-            let mut decoder = Decoder::new(transport);
+            let mut decoder = Decoder::new(framing, &["bongsu-cursor".to_owned()]);
             let mut records = Vec::new();
             for piece in bytes.chunks(len) {
                 decoder
@@ -222,7 +231,7 @@ mod tests {
                             Record::Data(data) => String::from_utf8_lossy(data).into_owned(),
                             Record::Compressed(data) => format!("compressed {}", data.len()),
                             Record::Ping(data) => format!("ping {}", String::from_utf8_lossy(data)),
-                            Record::Polled(cursor) => format!("polled {cursor}"),
+                            Record::Answered { kept, more } => format!("answered {} {more}", kept[0].1),
                             Record::Closed => "closed".to_owned(),
                         })
                     })
@@ -235,27 +244,27 @@ mod tests {
     #[test]
     fn frames_are_cut_at_their_ends() {
         let bytes = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02hi\x89\x01p\x82\x03you\xc1\x02zz\x88\x00";
-        check(Transport::WebSocket, bytes, &["opened", "hi", "ping p", "you", "compressed 2", "closed"]);
+        check(Framing::Frames, bytes, &["opened", "hi", "ping p", "you", "compressed 2", "closed"]);
     }
 
     #[test]
     fn chunks_do_not_matter_to_lines() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let lines = format!("{head}4\r\na\nbc\r\n2;x=y\r\nd\n\r\n0\r\n\r\n");
-        check(Transport::Lines, lines.as_bytes(), &["opened", "a", "bcd", "closed"]);
+        check(Framing::Lines, lines.as_bytes(), &["opened", "a", "bcd", "closed"]);
         let events = "HTTP/1.1 200 OK\r\n\r\nid: 1\ndata: hi\n\n: beat\ndata:you\n\n";
-        check(Transport::Sse, events.as_bytes(), &["opened", "hi", "you"]);
+        check(Framing::Events, events.as_bytes(), &["opened", "hi", "you"]);
     }
 
     #[test]
     fn each_answer_to_a_poll_is_a_page() {
         let answers = "HTTP/1.1 200 OK\r\nBongsu-Cursor: e-2\r\nContent-Length: 4\r\n\r\na\nb\nHTTP/1.1 204 No Content\r\n\r\n";
-        check(Transport::LongPoll, answers.as_bytes(), &["a", "b", "polled e-2", "polled e-2"]);
+        check(Framing::Pages, answers.as_bytes(), &["a", "b", "answered e-2 false", "answered e-2 false"]);
     }
 
     #[test]
     fn a_refusal_is_told() {
-        let refused = Decoder::new(Transport::Sse).feed(b"HTTP/1.1 406 Not Acceptable\r\n\r\n", &mut |_| ());
+        let refused = Decoder::new(Framing::Events, &[]).feed(b"HTTP/1.1 406 Not Acceptable\r\n\r\n", &mut |_| ());
         assert_eq!(refused, Err(PeerFault::Refused("406 Not Acceptable".into())));
     }
 }

@@ -1,26 +1,35 @@
 //! One run of a plan, from the first connection to the report.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
 use super::inflate::Inflated;
-use super::subscriber::{Peer, channels_of};
+use super::subscriber::{Peer, Words, channels_of};
 use super::tally::Tally;
 use super::wire::Stamp;
-use super::{PAYLOAD_BYTES_MIN, Pace, Plan, Report, RunFault, Usage};
+use super::{PAYLOAD_BYTES_MIN, Pace, Plan, Progress, Report, RunFault, Sample, Transport, Usage};
 
 /// Does what the plan says and reports what it showed.
 pub fn run(plan: &Plan) -> Result<Report, RunFault> {
+    run_watched(plan, &mut |_| ())
+}
+
+/// The same, and tells how far it has come, a few times a second.
+pub fn run_watched(plan: &Plan, watch: &mut dyn FnMut(Progress)) -> Result<Report, RunFault> {
     check(plan)?;
-    let mut driver = Driver::new(plan)?;
+    let mut driver = Driver::new(plan, watch)?;
     let before = plan.server_pid.and_then(Usage::of);
     driver.open_subscribers()?;
     driver.pass(SETTLE)?;
     let idle = plan.server_pid.and_then(Usage::of);
     if !plan.duration.is_zero() {
-        driver.open_publishers()?;
+        if plan.pace != Pace::Nothing {
+            driver.open_publishers()?;
+        }
         driver.publish()?;
     }
     let after = plan.server_pid.and_then(Usage::of);
@@ -35,14 +44,20 @@ pub fn run(plan: &Plan) -> Result<Report, RunFault> {
 fn check(plan: &Plan) -> Result<(), RunFault> {
     let refused = match plan {
         Plan { subscribers: 0, .. } => "no subscribers",
+        Plan { publishers: 0, .. } => "no publishers",
         Plan { slow_subscribers, subscribers, .. } if slow_subscribers > subscribers => "more slow subscribers than subscribers",
         Plan { subscriptions_per_connection: 0, .. } => "no subscriptions",
         Plan { channels, subscriptions_per_connection, .. } if channels < subscriptions_per_connection => {
             "a connection cannot subscribe to a channel twice: more channels, or fewer subscriptions"
         }
+        Plan { subscriptions_per_connection: 2.., target, .. } if !target.names_several_channels() => {
+            "over this transport a connection has one subscription"
+        }
         Plan { pace: Pace::InFlight(0), .. } => "a window of nothing",
         Plan { pace: Pace::PerSecond(rate), .. } if rate.is_nan() || *rate <= 0.0 => "a rate of nothing",
-        Plan { payload_bytes, .. } if *payload_bytes < PAYLOAD_BYTES_MIN => "a payload too short for its stamp",
+        Plan { ramp_per_second: Some(rate), .. } if rate.is_nan() || *rate <= 0.0 => "a ramp that never rises",
+        Plan { poll_interval, target, .. } if target.transport == Transport::Poll && poll_interval.is_zero() => "polls without a pause",
+        Plan { payload_bytes, .. } if *payload_bytes < PAYLOAD_BYTES_MIN => "a payload too short for its stamp of 15 bytes",
         _ => return Ok(()),
     };
     Err(RunFault::Plan(refused))
@@ -50,52 +65,66 @@ fn check(plan: &Plan) -> Result<(), RunFault> {
 
 struct Driver<'a> {
     plan: &'a Plan,
+    watch: &'a mut dyn FnMut(Progress),
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
     inflated: Inflated,
     /// Subscribers first, publishers behind.
     peers: Vec<Peer>,
+    /// When those who poll ask again.
+    polls: BinaryHeap<Reverse<(Duration, usize)>>,
     stamp: Stamp,
     filling: String,
     tally: Tally,
+    began: Instant,
     started: Instant,
     slow_read_at: Duration,
     ready: usize,
+    watched_at: Instant,
+    sampled: Mark,
     report: Report,
 }
 
 /// What was counted at one moment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Mark {
     at: Duration,
     deliveries: u64,
     echoes: u64,
     published: u64,
-    bytes: u64,
+    read: u64,
+    written: u64,
+    publisher_bytes: u64,
     server: Option<Usage>,
     driver: Option<Usage>,
 }
 
 impl<'a> Driver<'a> {
-    fn new(plan: &'a Plan) -> Result<Self, RunFault> {
-        let mut receivers = vec![0; plan.channels];
+    fn new(plan: &'a Plan, watch: &'a mut dyn FnMut(Progress)) -> Result<Self, RunFault> {
+        let mut receivers = vec![0; plan.lanes()];
         for index in plan.slow_subscribers..plan.subscribers {
-            channels_of(plan, index).into_iter().for_each(|channel| receivers[channel] += 1);
+            let lanes = channels_of(plan, index).into_iter().flat_map(|channel| (channel..plan.lanes()).step_by(plan.channels));
+            lanes.for_each(|lane| receivers[lane] += 1);
         }
         Ok(Self {
             plan,
+            watch,
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
             buffer: vec![0; READ_BUFFER_BYTES],
             inflated: Inflated::default(),
             peers: Vec::with_capacity(plan.subscribers),
+            polls: BinaryHeap::new(),
             stamp: Stamp::new(),
             filling: super::wire::filling(plan.filling, plan.payload_bytes - PAYLOAD_BYTES_MIN),
             tally: Tally::new(receivers)?,
+            began: Instant::now(),
             started: Instant::now(),
             slow_read_at: Duration::ZERO,
             ready: 0,
+            watched_at: Instant::now(),
+            sampled: Mark::default(),
             report: Report { subscribers: plan.subscribers, ..Report::default() },
         })
     }
@@ -104,8 +133,13 @@ impl<'a> Driver<'a> {
     fn open_subscribers(&mut self) -> Result<(), RunFault> {
         let began = Instant::now();
         while self.ready < self.plan.subscribers {
-            while self.peers.len() < self.plan.subscribers.min(self.ready + OPENING_MAX) {
-                let peer = Peer::subscriber(self.plan, self.peers.len(), self.poll.registry())?;
+            let due = self.plan.ramp_per_second.map_or(usize::MAX, |ramp| (ramp * began.elapsed().as_secs_f64()) as usize + 1);
+            let may_be_there = self.plan.subscribers.min(self.ready + OPENING_MAX).min(due);
+            while self.peers.len() < may_be_there {
+                let mut peer = Peer::subscriber(self.plan, self.peers.len(), self.poll.registry())?;
+                // Those who poll are spread evenly over the interval, as strangers are.
+                let share = self.peers.len() as f64 / self.plan.subscribers as f64;
+                peer.poll_due = self.began.elapsed() + self.plan.poll_interval.mul_f64(share);
                 self.peers.push(peer);
             }
             self.opening_turn(began, self.plan.subscribers)?;
@@ -115,10 +149,10 @@ impl<'a> Driver<'a> {
     }
 
     fn open_publishers(&mut self) -> Result<(), RunFault> {
-        let publishers = if self.plan.target.publish_path.contains("{channel}") { self.plan.channels } else { 1 };
+        let publishers = self.plan.publishing_connections();
         let began = Instant::now();
-        for channel in 0..publishers {
-            let peer = Peer::publisher(self.plan, channel, self.peers.len(), self.poll.registry())?;
+        for lane in 0..publishers {
+            let peer = Peer::publisher(self.plan, lane % self.plan.channels, self.peers.len(), self.poll.registry())?;
             self.peers.push(peer);
             while self.peers.len() >= self.ready + OPENING_MAX {
                 self.opening_turn(began, self.plan.subscribers + publishers)?;
@@ -131,25 +165,33 @@ impl<'a> Driver<'a> {
     }
 
     fn opening_turn(&mut self, began: Instant, wanted: usize) -> Result<(), RunFault> {
-        self.turn(Duration::from_millis(100))?;
-        if began.elapsed() > OPENING_WAIT {
-            return Err(RunFault::Opening { ready: self.ready, wanted, seconds: OPENING_WAIT.as_secs() });
+        let patience =
+            OPENING_WAIT + self.plan.ramp_per_second.map_or(Duration::ZERO, |ramp| Duration::from_secs_f64(wanted as f64 / ramp));
+        self.turn(if self.plan.ramp_per_second.is_some() { RAMP_TURN } else { Duration::from_millis(100) })?;
+        if self.watched_at.elapsed() > WATCH_EVERY {
+            self.watched_at = Instant::now();
+            (self.watch)(Progress::Opening { ready: self.ready, wanted });
+        }
+        if began.elapsed() > patience {
+            return Err(RunFault::Opening { ready: self.ready, wanted, seconds: patience.as_secs() });
         }
         Ok(())
     }
 
     /// Lets so much time pass, and answers what has to be answered.
-    fn pass(&mut self, time: Duration) -> io::Result<()> {
+    fn pass(&mut self, time: Duration) -> Result<(), RunFault> {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            self.turn(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+            self.turn(end.saturating_duration_since(Instant::now()))?;
         }
         Ok(())
     }
 
     fn publish(&mut self) -> Result<(), RunFault> {
         self.started = Instant::now();
+        self.sampled = self.mark();
         let (begin, end) = (self.plan.warm_up, self.plan.warm_up + self.plan.duration);
+        let sample_every = (end / SAMPLES).max(SAMPLE_MIN);
         let mut mark = None;
         loop {
             let now = self.started.elapsed();
@@ -160,7 +202,10 @@ impl<'a> Driver<'a> {
             if now >= end {
                 break;
             }
-            let wait = self.publish_due(now).min(end.saturating_sub(now));
+            if now >= self.sampled.at + sample_every {
+                self.sample(end);
+            }
+            let wait = self.publish_due(now).min(end.saturating_sub(now)).min(sample_every);
             // The loop's own clock ticks in milliseconds: what is due within one is waited for awake.
             self.turn(if wait < Duration::from_millis(2) { Duration::ZERO } else { wait - Duration::from_millis(1) })?;
             self.read_slow_subscribers();
@@ -172,10 +217,9 @@ impl<'a> Driver<'a> {
 
     /// Publishes what is due; how long until the next is.
     fn publish_due(&mut self, now: Duration) -> Duration {
-        let first = self.plan.subscribers;
-        let publishers = self.peers.len() - first;
         let from = self.tally.next();
         let wait = match self.plan.pace {
+            Pace::Nothing => Duration::from_millis(100),
             Pace::InFlight(window) => {
                 (self.tally.in_flight()..window).for_each(|_| self.lay_next(now));
                 Duration::from_millis(100)
@@ -188,30 +232,30 @@ impl<'a> Driver<'a> {
                 self.lay_next(due);
             },
         };
-        let laid = (self.tally.next() - from).min(publishers as u64);
-        for publisher in from..from + laid {
-            self.peers[first + (publisher % publishers as u64) as usize].flush();
+        for number in from..self.tally.next().min(from + self.plan.lanes() as u64) {
+            let publisher = self.publisher_of(number);
+            self.peers[publisher].flush();
         }
         wait
+    }
+
+    fn publisher_of(&self, number: u64) -> usize {
+        self.plan.subscribers + self.plan.publisher_of((number % self.plan.lanes() as u64) as usize)
     }
 
     fn lay_next(&mut self, since: Duration) {
         let number = self.tally.next();
         let channel = (number % self.plan.channels as u64) as usize;
-        let publishers = (self.peers.len() - self.plan.subscribers) as u64;
         let payload = self.stamp.payload(number, &self.filling);
-        let frame = &self.plan.target.publish_frame;
-        let peer = &mut self.peers[self.plan.subscribers + (number % publishers) as usize];
-        match frame.as_str() {
-            "{payload}" => peer.lay(&payload),
-            frame => peer.lay(&super::wire::fill(frame, &[channel]).replace("{payload}", &payload)),
-        }
+        let publisher = self.publisher_of(number);
+        self.peers[publisher].lay(&self.plan.target, channel, &payload);
         self.tally.published(since);
     }
 
-    /// One turn of the event loop.
+    /// One turn of the event loop, no longer than until somebody is to poll.
     fn turn(&mut self, wait: Duration) -> Result<(), RunFault> {
-        match self.poll.poll(&mut self.events, Some(wait)) {
+        let until_poll = self.polls.peek().map(|Reverse((due, _))| due.saturating_sub(self.began.elapsed()));
+        match self.poll.poll(&mut self.events, Some(until_poll.unwrap_or(wait).min(wait))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
@@ -223,7 +267,7 @@ impl<'a> Driver<'a> {
             }
             let was_open = peer.is_open();
             if event.is_writable() {
-                peer.flush();
+                peer.writable();
             }
             let paused = index < self.plan.slow_subscribers && was_open;
             if event.is_readable() && !paused {
@@ -238,6 +282,9 @@ impl<'a> Driver<'a> {
                     &mut self.report,
                     self.started,
                 )?;
+                if peer.is_to_poll() {
+                    self.polls.push(Reverse((peer.poll_due, index)));
+                }
             }
             match (was_open, peer.closed) {
                 (false, true) => return Err(RunFault::ClosedEarly { ready: self.ready }),
@@ -245,7 +292,21 @@ impl<'a> Driver<'a> {
                 _ => (),
             }
         }
+        self.send_polls();
         Ok(())
+    }
+
+    /// Has those ask whose time has come.
+    fn send_polls(&mut self) {
+        let now = self.began.elapsed();
+        while let Some(&Reverse((due, index))) = self.polls.peek()
+            && due <= now
+        {
+            self.polls.pop();
+            let peer = &mut self.peers[index];
+            peer.poll_due = (due + self.plan.poll_interval).max(now);
+            peer.poll();
+        }
     }
 
     fn read_slow_subscribers(&mut self) {
@@ -258,23 +319,25 @@ impl<'a> Driver<'a> {
             let peer = &mut self.peers[index];
             let stamp = &self.stamp;
             let report = &mut self.report;
-            let channels = self.plan.channels as u64;
-            let read = peer.read(&mut self.buffer, &mut self.inflated, |subscriptions, data| {
+            let lanes = self.plan.lanes() as u64;
+            let words = Words::of_subscribers(&self.plan.target);
+            let read = peer.read(words, &mut self.buffer, &mut self.inflated, |subscriptions, data| {
                 stamp.each(data, |number| {
-                    let Some(subscription) = subscription(subscriptions, number, channels) else { return };
+                    let Some(subscription) = subscription(subscriptions, number, lanes) else { return };
                     report.slow_deliveries += 1;
-                    report.slow_lost += number.saturating_sub(subscription.1) / channels;
+                    report.slow_lost += number.saturating_sub(subscription.1) / lanes;
                     report.repeated += u64::from(number < subscription.1);
-                    subscription.1 = number + channels;
+                    subscription.1 = number + lanes;
                 });
             });
             peer.closed |= read.is_err();
         }
     }
 
-    /// Waits for what is still under way.
+    /// Waits for what is still under way: those who poll have to ask for it.
     fn drain(&mut self) -> Result<(), RunFault> {
-        let end = Instant::now() + DRAIN_WAIT;
+        let interval = if self.plan.target.transport == Transport::Poll { self.plan.poll_interval } else { Duration::ZERO };
+        let end = Instant::now() + DRAIN_WAIT + interval;
         while self.tally.in_flight() > 0 && Instant::now() < end {
             self.turn(Duration::from_millis(50))?;
         }
@@ -285,15 +348,36 @@ impl<'a> Driver<'a> {
     }
 
     fn mark(&self) -> Mark {
+        let (subscribers, publishers) = self.peers.split_at(self.plan.subscribers);
         Mark {
             at: self.started.elapsed(),
             deliveries: self.tally.deliveries + self.report.slow_deliveries,
             echoes: self.report.echoes,
             published: self.tally.next(),
-            bytes: self.peers.iter().take(self.plan.subscribers).map(|peer| peer.bytes_read).sum(),
+            read: subscribers.iter().map(|peer| peer.bytes_read).sum(),
+            written: subscribers.iter().map(|peer| peer.bytes_written).sum(),
+            publisher_bytes: publishers.iter().map(|peer| peer.bytes_read + peer.bytes_written).sum(),
             server: self.plan.server_pid.and_then(Usage::of),
             driver: Usage::of(std::process::id()),
         }
+    }
+
+    /// Notes how things stand, and tells whoever watches.
+    fn sample(&mut self, end: Duration) {
+        let (last, at) = (self.sampled, self.started.elapsed());
+        let deliveries = self.tally.deliveries + self.report.slow_deliveries;
+        let server = self.plan.server_pid.and_then(Usage::of);
+        let seconds = (at - last.at).as_secs_f64().max(f64::EPSILON);
+        let sample = Sample {
+            seconds: at.as_secs_f64(),
+            deliveries_per_second: (deliveries - last.deliveries) as f64 / seconds,
+            server_cpu_cores: last.server.zip(server).map(|(last, now)| (now.cpu_seconds - last.cpu_seconds) / seconds),
+            server_rss_bytes: server.map(|server| server.rss_bytes),
+        };
+        self.sampled = Mark { at, deliveries, server, ..last };
+        self.report.timeline.push(sample);
+        let Sample { seconds, deliveries_per_second, .. } = sample;
+        (self.watch)(Progress::Publishing { seconds, of: end.as_secs_f64(), deliveries_per_second });
     }
 
     fn account(&mut self, begin: Mark, end: Mark) {
@@ -303,13 +387,21 @@ impl<'a> Driver<'a> {
         report.echoes = end.echoes - begin.echoes;
         report.seconds = (end.at - begin.at).as_secs_f64();
         report.deliveries_per_second = report.deliveries as f64 / report.seconds;
-        report.bytes_per_delivery = (end.bytes - begin.bytes) as f64 / report.deliveries.max(1) as f64;
+        let (read, written) = ((end.read - begin.read) as f64, (end.written - begin.written) as f64);
+        report.bytes_per_delivery = read / report.deliveries.max(1) as f64;
+        report.bytes_per_subscriber_second = (read + written) / report.seconds / self.plan.subscribers as f64;
+        report.bytes_per_publication = (end.publisher_bytes - begin.publisher_bytes) as f64 / report.publications.max(1) as f64;
         report.latency_us = self.tally.latency();
-        let sent = (report.deliveries + report.echoes).max(1) as f64;
-        let spent = |(begin, end): (Usage, Usage)| (end.cpu_seconds - begin.cpu_seconds) * 1e6 / sent;
-        report.server_cpu_us_per_delivery = begin.server.zip(end.server).map(spent);
-        report.driver_cpu_us_per_delivery = begin.driver.zip(end.driver).map(spent);
-        report.server_system_share = begin.server.zip(end.server).map(|(begin, end)| end.system_share_since(&begin));
+        report.latency_curve = self.tally.latency_curve();
+        let sent = report.deliveries + report.echoes;
+        let spent = |(begin, end): (Usage, Usage)| (end.cpu_seconds - begin.cpu_seconds) * 1e6;
+        let server = begin.server.zip(end.server);
+        let per = |spent: Option<f64>, count: u64| spent.filter(|_| count > 0).map(|spent| spent / count as f64);
+        report.server_cpu_us_per_delivery = per(server.map(spent), sent);
+        report.server_cpu_us_per_publication = per(server.map(spent), report.publications);
+        report.driver_cpu_us_per_delivery = per(begin.driver.zip(end.driver).map(spent), sent);
+        report.server_cpu_cores = server.map(|usages| spent(usages) / 1e6 / report.seconds);
+        report.server_system_share = server.map(|(begin, end)| end.system_share_since(&begin));
     }
 }
 
@@ -327,14 +419,15 @@ fn receive(
     started: Instant,
 ) -> Result<(), RunFault> {
     let publisher = index >= plan.subscribers;
-    let channels = plan.channels as u64;
+    let words = if publisher { Words::of_publishers(&plan.target) } else { Words::of_subscribers(&plan.target) };
+    let lanes = plan.lanes() as u64;
     let mut now = None;
-    let read = peer.read(buffer, inflated, |subscriptions, data| {
+    let read = peer.read(words, buffer, inflated, |subscriptions, data| {
         let now = *now.get_or_insert_with(|| started.elapsed());
         stamp.each(data, |number| {
             if publisher {
                 report.echoes += 1;
-            } else if let Some(subscription) = subscription(subscriptions, number, channels) {
+            } else if let Some(subscription) = subscription(subscriptions, number, lanes) {
                 subscription.1 = tally.delivered(subscription.1, number, now);
             }
         });
@@ -348,10 +441,10 @@ fn receive(
     Ok(read?)
 }
 
-fn subscription(subscriptions: &mut [(u64, u64)], number: u64, channels: u64) -> Option<&mut (u64, u64)> {
+fn subscription(subscriptions: &mut [(u64, u64)], number: u64, lanes: u64) -> Option<&mut (u64, u64)> {
     match subscriptions {
         [only] => Some(only),
-        several => several.iter_mut().find(|(channel, _)| *channel == number % channels),
+        several => several.iter_mut().find(|(lane, _)| *lane == number % lanes),
     }
 }
 
@@ -359,5 +452,10 @@ const EVENTS_MAX: usize = 1024;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 const OPENING_MAX: usize = 256;
 const OPENING_WAIT: Duration = Duration::from_secs(30);
+const RAMP_TURN: Duration = Duration::from_millis(1);
 const SETTLE: Duration = Duration::from_millis(300);
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+/// So many points has a run's timeline at most, and none lies nearer to the next than this.
+const SAMPLES: u32 = 200;
+const SAMPLE_MIN: Duration = Duration::from_millis(100);

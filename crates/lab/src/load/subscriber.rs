@@ -1,14 +1,20 @@
 //! One connection of the driver: a subscriber, or a publisher that reads its own publications back.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
 
+use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::decode::{Decoder, PeerFault, Record};
+use super::dial::dial;
 use super::inflate::Inflated;
+use super::opening::{Next, Opening, post};
+use super::plan::{Over, Plan, Target};
+use super::transport::{Framing, Transport};
 use super::wire;
-use super::{Plan, Target, Transport};
 
 /// A connection and what is known of its subscriptions.
 #[derive(Debug)]
@@ -18,15 +24,50 @@ pub(super) struct Peer {
     outgoing: Vec<u8>,
     /// Sent as soon as the response's head is there.
     opening: Vec<u8>,
-    /// Answers that are still to come before it counts as open; the head is one.
+    /// Answers that are still to come before it counts as open.
     awaited: usize,
-    /// A poll's request line up to its cursor, and the rest.
-    poll: Option<Box<(String, String)>>,
-    /// The channel of each subscription and the number it expects next.
+    connected: bool,
+    asks: Asks,
+    /// The lane of each subscription and the number it expects next.
     pub(super) subscriptions: Box<[(u64, u64)]>,
-    /// Bytes read from its socket so far.
+    /// When a subscriber that polls asks again, since the driver began.
+    pub(super) poll_due: Duration,
+    /// Bytes read from its socket so far, and written to it.
     pub(super) bytes_read: u64,
+    pub(super) bytes_written: u64,
     pub(super) closed: bool,
+}
+
+/// Whether a connection asks again once it was answered.
+#[derive(Debug)]
+enum Asks {
+    /// It is told without asking.
+    Never,
+    /// At once.
+    Again(Box<Next>),
+    /// When the driver says so; until then the request lies ready.
+    Later { next: Box<Next>, ready: Vec<u8> },
+    /// With the next publication that waits.
+    Posts { waiting: VecDeque<Vec<u8>>, busy: bool },
+}
+
+/// What a connection has in common with all of its plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words<'a> {
+    ready: Option<&'a str>,
+    answers: &'a [(String, String)],
+}
+
+impl<'a> Words<'a> {
+    /// Of a plan's subscribers.
+    pub(super) fn of_subscribers(target: &'a Target) -> Self {
+        Self { ready: target.subscribe_ready.as_deref(), answers: &target.answers }
+    }
+
+    /// Of its publishers.
+    pub(super) fn of_publishers(target: &'a Target) -> Self {
+        Self { ready: target.publish_ready.as_deref(), answers: &target.answers }
+    }
 }
 
 impl Peer {
@@ -34,87 +75,125 @@ impl Peer {
     pub(super) fn subscriber(plan: &Plan, index: usize, registry: &Registry) -> io::Result<Self> {
         let channels = channels_of(plan, index);
         let target = &plan.target;
-        let host = target.address.to_string();
-        let path = wire::fill(&target.subscribe_path, &channels);
-        let request = match target.transport {
-            Transport::WebSocket => {
-                wire::upgrade(&host, &path, target.subscribe_subprotocol.as_deref(), target.subscribe_extensions.as_deref())
-            }
-            Transport::Sse => wire::get(&host, &path, "text/event-stream"),
-            Transport::Lines => wire::get(&host, &path, "application/x-ndjson"),
-            Transport::LongPoll => wire::get(&host, &path, "*/*"),
+        let next = Next::new(target, &channels);
+        let decoder = Decoder::new(target.transport.way().framing, &next.names);
+        let mut peer = Self::connect(target, Opening::of_subscriber(plan, &channels), decoder, index, registry)?;
+        peer.asks = match target.transport {
+            Transport::LongPoll => Asks::Again(Box::new(next)),
+            Transport::Poll => Asks::Later { next: Box::new(next), ready: Vec::new() },
+            _ => Asks::Never,
         };
-        let mut opening = Vec::new();
-        for channel in channels.iter().take(target.subscribe_frame.iter().len() * channels.len()) {
-            let frame = wire::fill(target.subscribe_frame.as_deref().unwrap_or_default(), &[*channel]);
-            wire::lay_masked(1, frame.as_bytes(), &mut opening);
-        }
-        let answers = if opening.is_empty() { 0 } else { channels.len() };
-        let mut peer = Self::connect(target, target.transport, request, index, registry)?;
-        if target.transport == Transport::LongPoll {
-            let joint = if path.contains('?') { '&' } else { '?' };
-            peer.poll = Some(Box::new((format!("GET {path}{joint}after="), format!(" HTTP/1.1\r\nHost: {host}\r\n\r\n"))));
+        if target.open_once_sent {
             peer.awaited = 0;
         }
-        peer.opening = opening;
-        peer.awaited += answers;
-        peer.subscriptions = channels.iter().map(|&channel| (channel as u64, channel as u64)).collect();
+        if index < plan.slow_subscribers {
+            // What the kernel would hold for it would hide for minutes that it is slow.
+            socket2::SockRef::from(&peer.stream).set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
+        }
+        let lanes = |channel: usize| (channel..plan.lanes()).step_by(plan.channels);
+        peer.subscriptions = channels.into_iter().flat_map(lanes).map(|lane| (lane as u64, lane as u64)).collect();
         Ok(peer)
     }
 
-    /// Connects the publisher of a channel.
+    /// Connects a publisher; where it is a WebSocket of one channel, of this one.
     pub(super) fn publisher(plan: &Plan, channel: usize, token: usize, registry: &Registry) -> io::Result<Self> {
         let target = &plan.target;
-        let path = wire::fill(&target.publish_path, &[channel]);
-        let request = wire::upgrade(&target.address.to_string(), &path, target.publish_subprotocol.as_deref(), None);
-        Self::connect(target, Transport::WebSocket, request, token, registry)
+        match target.publish_over {
+            Over::WebSocket => {
+                Self::connect(target, Opening::of_publisher(target, channel), Decoder::new(Framing::Frames, &[]), token, registry)
+            }
+            Over::Http => {
+                let mut peer = Self::connect(target, Opening::default(), Decoder::new(Framing::Pages, &[]), token, registry)?;
+                peer.asks = Asks::Posts { waiting: VecDeque::new(), busy: false };
+                Ok(peer)
+            }
+        }
     }
 
-    fn connect(target: &Target, transport: Transport, request: Vec<u8>, token: usize, registry: &Registry) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(target.address)?;
+    fn connect(target: &Target, opening: Opening, decoder: Decoder, token: usize, registry: &Registry) -> io::Result<Self> {
+        let mut stream = dial(target.address, token)?;
+        let socket = socket2::SockRef::from(&stream);
         // Closing resets, so that thousands of closed connections do not hold their ports for a minute.
-        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        socket.set_tcp_nodelay(true)?;
         registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
             stream,
-            decoder: Decoder::new(transport),
-            outgoing: request,
-            opening: Vec::new(),
-            awaited: 1,
-            poll: None,
+            decoder,
+            outgoing: opening.request,
+            opening: opening.then,
+            awaited: opening.awaited,
+            connected: false,
+            asks: Asks::Never,
             subscriptions: Box::default(),
+            poll_due: Duration::ZERO,
             bytes_read: 0,
+            bytes_written: 0,
             closed: false,
         })
     }
 
-    /// Whether its request, and each of its subscriptions, was answered; a poll's only has to be sent.
+    /// Whether its request, and each of its subscriptions, was answered.
     pub(super) fn is_open(&self) -> bool {
-        self.awaited == 0 && (self.poll.is_none() || self.outgoing.is_empty())
+        self.awaited == 0 && self.connected && (self.bytes_written > 0 || matches!(self.asks, Asks::Posts { .. }))
+    }
+
+    /// Its socket takes bytes: at first, because it is connected.
+    pub(super) fn writable(&mut self) {
+        self.connected = true;
+        self.flush();
     }
 
     /// Lays a publication to be sent with the next [`Peer::flush`].
-    pub(super) fn lay(&mut self, frame: &str) {
-        wire::lay_masked(1, frame.as_bytes(), &mut self.outgoing);
+    pub(super) fn lay(&mut self, target: &Target, channel: usize, payload: &str) {
+        let text = match target.publish_frame.as_str() {
+            "{payload}" => payload,
+            frame => &wire::fill_payload(frame, channel, payload),
+        };
+        match &mut self.asks {
+            Asks::Posts { waiting, busy: true } => waiting.push_back(post(target, channel, text)),
+            Asks::Posts { busy, .. } => {
+                *busy = true;
+                self.outgoing.extend_from_slice(&post(target, channel, text));
+            }
+            _ => wire::lay_masked(1, text.as_bytes(), &mut self.outgoing),
+        }
+    }
+
+    /// Whether it was answered and has a request to send when its time has come.
+    pub(super) fn is_to_poll(&self) -> bool {
+        matches!(&self.asks, Asks::Later { ready, .. } if !ready.is_empty())
+    }
+
+    /// Sends the request that lies ready.
+    pub(super) fn poll(&mut self) {
+        if let Asks::Later { ready, .. } = &mut self.asks {
+            self.outgoing.append(ready);
+            self.flush();
+        }
     }
 
     /// Sends what is laid, as far as the socket takes it.
     pub(super) fn flush(&mut self) {
-        while !self.outgoing.is_empty() {
-            match self.stream.write(&self.outgoing) {
-                Ok(written) => drop(self.outgoing.drain(..written)),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return,
+        let mut sent = 0;
+        while sent < self.outgoing.len() {
+            match self.stream.write(&self.outgoing[sent..]) {
+                Ok(written) => sent += written,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break,
                 Err(_) => {
                     self.closed = true;
-                    return;
+                    break;
                 }
             }
         }
+        self.bytes_written += sent as u64;
+        self.outgoing.drain(..sent);
     }
 
     /// Reads until the socket is empty and calls for each data record, with the subscriptions at hand.
     pub(super) fn read(
         &mut self,
+        words: Words<'_>,
         buffer: &mut [u8],
         inflated: &mut Inflated,
         mut each: impl FnMut(&mut [(u64, u64)], &[u8]),
@@ -128,7 +207,7 @@ impl Peer {
             };
             self.closed |= read == 0;
             self.bytes_read += read as u64;
-            self.take(&buffer[..read], inflated, &mut each)?;
+            self.take(words, &buffer[..read], inflated, &mut each)?;
             // An edge-triggered stream socket that filled less than it was offered is empty: epoll(7).
             if read < buffer.len() {
                 break;
@@ -137,19 +216,45 @@ impl Peer {
         Ok(())
     }
 
-    fn take(&mut self, bytes: &[u8], inflated: &mut Inflated, each: &mut impl FnMut(&mut [(u64, u64)], &[u8])) -> Result<(), PeerFault> {
-        let Self { decoder, subscriptions, awaited, outgoing, opening, poll, closed, .. } = self;
+    fn take(
+        &mut self,
+        words: Words<'_>,
+        bytes: &[u8],
+        inflated: &mut Inflated,
+        each: &mut impl FnMut(&mut [(u64, u64)], &[u8]),
+    ) -> Result<(), PeerFault> {
+        let Self { decoder, subscriptions, awaited, outgoing, opening, asks, closed, .. } = self;
         decoder.feed(bytes, &mut |record| match record {
-            Record::Data(data) if *awaited == 0 => each(subscriptions, data),
-            Record::Compressed(data) if *awaited == 0 => each(subscriptions, inflated.of(data)),
-            Record::Data(_) | Record::Compressed(_) => *awaited -= 1,
+            Record::Data(_) | Record::Compressed(_) => {
+                let data = match record {
+                    Record::Compressed(data) => inflated.of(data),
+                    Record::Data(data) => data,
+                    _ => return,
+                };
+                if let Some((_, answer)) = words.answers.iter().find(|(said, _)| said.as_bytes() == data) {
+                    wire::lay_masked(1, answer.as_bytes(), outgoing);
+                } else if *awaited > 0 && words.ready.is_none_or(|ready| memmem::find(data, ready.as_bytes()).is_some()) {
+                    *awaited -= 1;
+                } else {
+                    each(subscriptions, data);
+                }
+            }
             Record::Opened => {
-                *awaited -= 1;
+                *awaited = awaited.saturating_sub(1);
                 outgoing.append(opening);
             }
-            Record::Polled(cursor) => {
-                let Some((before, behind)) = poll.as_deref() else { return };
-                [before.as_str(), cursor, behind].iter().for_each(|part| outgoing.extend_from_slice(part.as_bytes()));
+            Record::Answered { kept, more } => {
+                *awaited = awaited.saturating_sub(1);
+                match asks {
+                    Asks::Again(next) => next.lay(kept, outgoing),
+                    Asks::Later { next, .. } if more => next.lay(kept, outgoing),
+                    Asks::Later { next, ready } => next.lay(kept, ready),
+                    Asks::Posts { waiting, busy } => match waiting.pop_front() {
+                        Some(request) => outgoing.extend_from_slice(&request),
+                        None => *busy = false,
+                    },
+                    Asks::Never => (),
+                }
             }
             Record::Ping(payload) => wire::lay_masked(10, payload, outgoing),
             Record::Closed => *closed = true,
@@ -158,6 +263,8 @@ impl Peer {
         Ok(())
     }
 }
+
+const SLOW_RECEIVE_BYTES: usize = 16 * 1024;
 
 /// The channels of subscriber `index`: one after the other, around and around.
 pub(super) fn channels_of(plan: &Plan, index: usize) -> Vec<usize> {

@@ -14,7 +14,7 @@ pub(super) struct Tally {
     outstanding: VecDeque<Outstanding>,
     /// The number of the oldest.
     oldest: u64,
-    /// How many get each publication.
+    /// How many get each publication of a lane. A publication's lane is its number modulo the lanes.
     receivers: Vec<u32>,
     latencies: Histogram<u64>,
     pub(super) deliveries: u64,
@@ -30,13 +30,13 @@ struct Outstanding {
 }
 
 impl Tally {
-    /// For channels with so many subscriptions each.
+    /// For lanes with so many subscriptions each.
     pub(super) fn new(receivers: Vec<u32>) -> Result<Self, RunFault> {
         let latencies = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(|_| RunFault::Plan("no such histogram"))?;
         Ok(Self { outstanding: VecDeque::new(), oldest: 0, receivers, latencies, deliveries: 0, lost: 0, repeated: 0 })
     }
 
-    /// The number of the next publication; its channel is the number modulo the channels.
+    /// The number of the next publication.
     pub(super) fn next(&self) -> u64 {
         self.oldest + self.outstanding.len() as u64
     }
@@ -48,20 +48,20 @@ impl Tally {
 
     /// Notes a publication.
     pub(super) fn published(&mut self, since: Duration) {
-        let channel = (self.next() % self.receivers.len() as u64) as usize;
-        self.outstanding.push_back(Outstanding { since, missing: self.receivers[channel] });
+        let lane = (self.next() % self.receivers.len() as u64) as usize;
+        self.outstanding.push_back(Outstanding { since, missing: self.receivers[lane] });
         self.retire();
     }
 
     /// Notes that a subscription which expects `expected` got `number`, and returns what it expects next.
     pub(super) fn delivered(&mut self, expected: u64, number: u64, now: Duration) -> u64 {
-        let channels = self.receivers.len() as u64;
+        let lanes = self.receivers.len() as u64;
         if number < expected || number >= self.next() {
             self.repeated += 1;
             return expected;
         }
-        self.lost += (number - expected) / channels;
-        for passed in (expected..number).step_by(channels as usize) {
+        self.lost += (number - expected) / lanes;
+        for passed in (expected..number).step_by(lanes as usize) {
             self.settle(passed);
         }
         self.deliveries += 1;
@@ -69,18 +69,18 @@ impl Tally {
             self.latencies.saturating_record(now.saturating_sub(since).as_micros() as u64);
         }
         self.retire();
-        number + channels
+        number + lanes
     }
 
     /// Notes that a subscription is over; what it still expected counts as lost.
     pub(super) fn ended(&mut self, expected: u64) {
-        let channels = self.receivers.len();
-        for missed in (expected..self.next()).step_by(channels) {
+        let lanes = self.receivers.len();
+        for missed in (expected..self.next()).step_by(lanes) {
             self.lost += 1;
             self.settle(missed);
         }
-        let channel = (expected % channels as u64) as usize;
-        self.receivers[channel] = self.receivers[channel].saturating_sub(1);
+        let lane = (expected % lanes as u64) as usize;
+        self.receivers[lane] = self.receivers[lane].saturating_sub(1);
         self.retire();
     }
 
@@ -97,7 +97,16 @@ impl Tally {
     /// The latencies since the last restart.
     pub(super) fn latency(&self) -> Latency {
         let at = |quantile| self.latencies.value_at_quantile(quantile);
-        Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: self.latencies.max() }
+        let mean = self.latencies.mean();
+        Latency { mean, p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: self.latencies.max() }
+    }
+
+    /// The whole distribution, finer towards its end: shares, and within how many microseconds.
+    pub(super) fn latency_curve(&self) -> Vec<(f64, u64)> {
+        let values = self.latencies.iter_quantiles(5);
+        let mut curve: Vec<(f64, u64)> = values.map(|value| (value.quantile_iterated_to(), value.value_iterated_to())).collect();
+        curve.dedup_by_key(|(_, value)| *value);
+        curve
     }
 
     fn settle(&mut self, number: u64) -> Option<Duration> {
