@@ -17,6 +17,7 @@ from http_client import (Raw, assert_problem, channel_path, connect, get, moved,
 from proxies import FOLDER, KINDS, Haproxy, Nginx, Tinyproxy
 from publishers import Publishers
 from raw_websocket import CLOSE, PING, PONG, TEXT, RawWebSocket, frame
+from sources import From
 from subscribers import TRANSPORTS, Multipart, Ndjson, Plain, Sse
 
 pytestmark = pytest.mark.proxies
@@ -335,6 +336,33 @@ def test_auto_falls_back_where_websockets_do_not_pass_and_loses_nothing(origin, 
     publishers.check_complete([entry["data"] for entry in told])
     assert b"websocket does not get through" in followed.stderr
     assert b"trying sse" in followed.stderr
+
+
+# A connection for each address: whoever is taken for the proxy, or for another client, shows at once.
+WHOSE = {"limits": {"exempt": [], "connections_per_address_max": 1}, "proxy": {"trusted": ["127.0.0.1"]}}
+SIGNED = WHOSE | {"proxy": {"trusted": ["127.0.0.1"], "http": "required"}}
+TELLING = {
+    "nginx": (WHOSE, Nginx), "haproxy": (WHOSE, Haproxy),
+    "haproxy-send-proxy": (SIGNED, lambda origin: Haproxy(origin, {" check\n": " check send-proxy\n", "    option forwardfor\n": ""})),
+    "haproxy-send-proxy-v2": (SIGNED, lambda origin: Haproxy(origin, {" check\n": " check send-proxy-v2\n", "    option forwardfor\n": ""})),
+}
+
+
+@pytest.mark.parametrize("config, front", TELLING.values(), ids=TELLING.keys())
+def test_a_proxy_that_is_listed_tells_whose_a_connection_is(channel, config, front):
+    with Server(config) as origin, front(origin.direct) as proxy:
+        eventually("the proxy finds the server", lambda: whose(proxy, "127.0.0.9", "GET", "/health") == 200)
+        with From(proxy, "127.0.0.2") as first, From(proxy, "127.0.0.2") as again, From(proxy, "127.0.0.3") as other:
+            made_up = {"X_Forwarded_For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+            assert first.follow(channel, **made_up) == 200
+            assert again.ask("GET", "/health", **made_up).status == 429
+            assert other.follow(channel, **made_up) == 200
+            first.following.close()
+
+
+def whose(proxy, source, method, path):
+    with From(proxy, source) as connection:
+        return connection.ask(method, path).status
 
 
 def test_a_weakened_validator_still_validates(channel):

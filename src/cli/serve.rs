@@ -29,6 +29,8 @@ use super::{say, systemd};
 /// back. With --data-dir, the next server then goes on where this one ended, and nobody misses anything. A second signal leaves out
 /// the goodbyes. SIGHUP has the configuration read again, and the log say what changed.
 ///
+/// It asks nobody who they are. So it listens at addresses of this machine alone, unless --allow-anonymous says that others may use it.
+///
 /// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them
 /// tcp or stomp, of --tcp or --stomp.
 #[derive(Debug, Args)]
@@ -61,6 +63,12 @@ pub(super) struct Serve {
     /// Where to listen for HTTP in the clear beside TLS, to lead it to https:// [default: off]
     #[arg(long, value_name = "ADDRESS|off")]
     redirect: Option<String>,
+    /// Where to listen for /metrics and /health with its details, apart from everything else, or `off` [default: off]
+    #[arg(long, value_name = "ADDRESS|off")]
+    admin: Option<String>,
+    /// Listen where others than this machine can reach it, too: they may publish to and read every channel.
+    #[arg(long)]
+    allow_anonymous: bool,
     /// Write the addresses to this file, as JSON, once all listeners are ready.
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
@@ -193,6 +201,8 @@ impl Serve {
             ("--redirect", "listen.redirect", self.redirect.as_deref()),
             ("--udp", "listen.udp", self.udp.as_deref()),
             ("--udp-cleartext", "udp.cleartext", self.udp_cleartext.then_some("true")),
+            ("--admin", "listen.admin", self.admin.as_deref()),
+            ("--allow-anonymous", "access.allow_anonymous", self.allow_anonymous.then_some("true")),
             ("--stomp", "listen.stomp", self.stomp.as_deref()),
             ("--data-dir", "data_dir", self.data_dir.as_deref()),
             ("--overlap", "listen.overlap", self.overlap.then_some("true")),
@@ -271,8 +281,9 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Writes the addresses beside the place they are meant for, then renames, so that a reader never sees half a file.
 fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
     let mut ports = serde_json::Map::new();
-    let Addresses { http, tcp, udp, stomp, redirect } = *addresses;
-    for (name, address) in [("http", http), ("tcp", tcp), ("udp", udp), ("stomp", stomp), ("redirect", redirect)] {
+    let Addresses { http, tcp, udp, stomp, redirect, admin } = *addresses;
+    let all = [("http", http), ("tcp", tcp), ("udp", udp), ("stomp", stomp), ("redirect", redirect), ("admin", admin)];
+    for (name, address) in all {
         if let Some(address) = address {
             ports.insert(name.to_owned(), address.to_string().into());
         }
@@ -328,6 +339,9 @@ fn banner(addresses: &Addresses, echo: bool, tls: Option<&TlsNotice>, speaks_tls
     if let Some(stomp) = addresses.stomp.map(reachable) {
         _ = writeln!(text, "STOMP is open too: at {stomp}, the channel chat/lobby is /topic/chat/lobby");
     }
+    if let Some(admin) = addresses.admin.map(reachable) {
+        _ = writeln!(text, "The numbers are at http://{admin}/metrics, and nowhere else.");
+    }
     if echo {
         _ = writeln!(text, "/echo is open: a WebSocket there sends back whatever it gets.");
     }
@@ -369,6 +383,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 fn cannot_serve(fault: ServeFault) -> Failure {
     let exit = match fault {
         ServeFault::CannotListen { .. } => Exit::CannotListen,
+        ServeFault::OpenToOthers { .. } => Exit::Usage,
         ServeFault::DataDir(_) => Exit::DataDir,
         ServeFault::Tls(_) => Exit::Usage,
         _ => Exit::Failure,

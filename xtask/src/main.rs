@@ -23,7 +23,9 @@ The project's chores.
   cargo xtask conformance autobahn [--cases PATTERN]… [--via http1|http2]
                                              run the Autobahn test suite against /echo, directly and over HTTP/2 (through
                                              nghttpx); all cases take some 20 minutes each way
-  cargo xtask conformance testssl            run testssl.sh against the default listener over TLS";
+  cargo xtask conformance testssl            run testssl.sh against the default listener over TLS
+  cargo xtask conformance slowhttptest [--mode headers|body|range|read]
+                                             a thousand slow connections in each mode, and what other clients notice";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

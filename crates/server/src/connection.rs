@@ -6,6 +6,7 @@ use bongsu_core::{ChannelName, Position};
 use bytes::{Bytes, BytesMut};
 use tokio::task::AbortHandle;
 
+use crate::admission::Visitor;
 use crate::http::{Body, Request};
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
@@ -23,6 +24,10 @@ pub struct Connection {
     /// Which of the connections that had its key: what was meant for an earlier one is dropped.
     pub(crate) generation: u32,
     pub(crate) kind: TransportKind,
+    /// Who is at the other end.
+    pub(crate) visitor: Visitor,
+    /// Bytes of input that it held when it was last read from.
+    pub(crate) held_bytes: u32,
     pub(crate) phase: Phase,
     /// Bytes that were read and could not be used yet.
     pub(crate) unread: BytesMut,
@@ -75,6 +80,10 @@ pub(crate) struct Gathering {
     pub(crate) request: Request,
     pub(crate) plan: Plan,
     pub(crate) body: Body,
+    /// When it must be there.
+    pub(crate) until_ms: u64,
+    /// How much of it was there when it was last looked at.
+    pub(crate) seen_bytes: usize,
 }
 
 /// A long poll that found nothing yet.
@@ -102,11 +111,13 @@ pub(crate) struct Followed {
 }
 
 impl Connection {
-    pub(crate) fn new(link: Link, kind: TransportKind, generation: u32) -> Self {
+    pub(crate) fn new(link: Link, kind: TransportKind, generation: u32, visitor: Visitor) -> Self {
         Self {
             link,
             generation,
             kind,
+            visitor,
+            held_bytes: 0,
             phase: Phase::Head,
             unread: BytesMut::new(),
             due_ms: u64::MAX,

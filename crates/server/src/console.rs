@@ -33,7 +33,6 @@ pub(crate) fn answer(request: &Request, asset: &Asset) -> Response {
         .header("etag", &etag)
         // Names stay the same from version to version, so a copy is asked after before it is used.
         .header("cache-control", "no-cache")
-        .header("x-content-type-options", "nosniff")
         .header("referrer-policy", "no-referrer")
         .header("cross-origin-opener-policy", "same-origin")
         .header("cross-origin-resource-policy", "same-origin");

@@ -1,5 +1,8 @@
 //! What moves bytes: listeners, transports, workers and the engine.
 
+mod admission;
+mod arrival;
+mod budget;
 mod clock;
 pub mod config;
 mod connection;
@@ -16,6 +19,8 @@ mod http2;
 mod link;
 mod listeners;
 pub mod metrics;
+mod networks;
+mod pacing;
 pub mod serve;
 mod shared;
 mod tally;

@@ -8,7 +8,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::worker::{Door, Worker, WorkerRef};
+use crate::arrival::arrive;
+use crate::worker::{Door, WorkerRef};
 
 /// The sockets that one worker accepts from.
 #[derive(Debug, Default)]
@@ -77,18 +78,18 @@ impl Accepting {
             // Its end is what is waited for, however it came.
             _ = task.await;
             if !handed_over {
-                accept_all(&socket, &mut worker.borrow_mut(), door);
+                accept_all(&socket, worker, door);
             }
         }
     }
 }
 
-fn accept_all(socket: &tokio::net::TcpListener, worker: &mut Worker, door: Door) {
-    while let Ok((stream, _)) = SockRef::from(socket).accept() {
+fn accept_all(socket: &tokio::net::TcpListener, worker: &WorkerRef, door: Door) {
+    while let Ok((stream, peer)) = SockRef::from(socket).accept() {
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = tokio::net::TcpStream::from_std(stream.into())
         {
-            worker.accept(stream, door);
+            arrive(worker, stream, peer.as_socket(), door);
         }
     }
 }
@@ -96,7 +97,7 @@ fn accept_all(socket: &tokio::net::TcpListener, worker: &mut Worker, door: Door)
 async fn accept(worker: WorkerRef, listener: Rc<tokio::net::TcpListener>, door: Door) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => worker.borrow_mut().accept(stream, door),
+            Ok((stream, peer)) => arrive(&worker, stream, Some(peer), door),
             Err(error) => {
                 // Out of descriptors or memory: those that wait stay in the backlog until some are free.
                 warn!(%error, "cannot accept a connection");

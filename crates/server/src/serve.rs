@@ -68,6 +68,8 @@ pub struct Addresses {
     pub redirect: Option<SocketAddr>,
     /// The native protocol over UDP.
     pub udp: Option<SocketAddr>,
+    /// The numbers, where they have a listener of their own.
+    pub admin: Option<SocketAddr>,
     /// STOMP over TCP.
     pub stomp: Option<SocketAddr>,
 }
@@ -84,6 +86,18 @@ pub enum ServeFault {
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
+    },
+    /// Others than this machine could reach it, and nothing says that they may.
+    #[error(
+        "will not listen for {listener} at {address}: whoever reaches it could publish to and read every channel. Say --allow-anonymous \
+         (access.allow_anonymous = true) if they may, or listen at an address of this machine alone, such as 127.0.0.1:{}",
+        address.port()
+    )]
+    OpenToOthers {
+        /// Which listener.
+        listener: &'static str,
+        /// The address asked for, or that of the socket that was handed over.
+        address: SocketAddr,
     },
     /// The data directory cannot be used, or the snapshot could not be written into it.
     #[error(transparent)]
@@ -119,7 +133,9 @@ impl Server {
         let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
         let stomp = open(Door::Stomp, config.listen.stomp, &starting.stomp)?;
         let (udp, doors) = listen_udp(&config, workers)?;
-        let addresses = Addresses { http, tcp, udp, stomp, redirect: open(Door::Redirect, config.listen.redirect, &[])? };
+        let redirect = open(Door::Redirect, config.listen.redirect, &[])?;
+        let admin = open(Door::Admin, config.listen.admin, &[])?;
+        let addresses = Addresses { http, tcp, udp, stomp, redirect, admin };
         // Before the data directory: a certificate that cannot be used must not cost the snapshot.
         let stop = watch::channel(false).0;
         let ips: Vec<_> = [addresses.http, addresses.tcp, addresses.stomp].into_iter().flatten().map(|address| address.ip()).collect();
@@ -135,7 +151,7 @@ impl Server {
             None => build(rand::random()),
         });
         let metrics = Arc::new(Metrics::new(workers));
-        let shared = Arc::new(Shared::new(config, addresses.http, engine, metrics, workers, tls));
+        let shared = Arc::new(Shared::new(config, addresses, engine, metrics, workers, tls));
         let server = Self { addresses, stop, shared: watch::channel(shared).0, threads: Mutex::default(), data: Mutex::new(data) };
         if let Err(error) = server.start_workers(listeners, doors) {
             // What was taken up is put down again.
@@ -239,11 +255,15 @@ fn listen(
 ) -> Result<Option<SocketAddr>, ServeFault> {
     if let Some(first) = handed_over.first() {
         let address = first.local_addr()?;
+        for socket in handed_over {
+            check_reach(door.name(), socket.local_addr()?, config)?;
+        }
         info!(listener = door.name(), %address, sockets = handed_over.len(), "sockets were handed over");
         listeners::adopt(workers, door, handed_over)?;
         return Ok(Some(address));
     }
     let Some(address) = listener.address() else { return Ok(None) };
+    check_reach(door.name(), address, config)?;
     match listeners::bind(workers, door, address, config.listen.overlap) {
         Ok(address) => Ok(Some(address)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && matches!(listener, Listener::IfFree(_)) => {
@@ -257,6 +277,7 @@ fn listen(
 /// A socket for each worker that receives datagrams. Tells where.
 fn listen_udp(config: &Config, workers: usize) -> Result<(Option<SocketAddr>, Vec<UdpDoor>), ServeFault> {
     let Some(address) = config.listen.udp.address() else { return Ok((None, Vec::new())) };
+    check_reach("udp", address, config)?;
     match udp::bind(address, workers, config.udp.receive_buffer_bytes.as_usize(), config.listen.overlap) {
         Ok((address, doors)) => Ok((Some(address), doors)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && matches!(config.listen.udp, Listener::IfFree(_)) => {
@@ -265,6 +286,14 @@ fn listen_udp(config: &Config, workers: usize) -> Result<(Option<SocketAddr>, Ve
         }
         Err(source) => Err(ServeFault::CannotListen { listener: "udp", address, source }),
     }
+}
+
+/// Closed by default: without a word of the operator's, nobody but this machine can reach a server that asks nobody who they are.
+fn check_reach(listener: &'static str, address: SocketAddr, config: &Config) -> Result<(), ServeFault> {
+    if config.access.allow_anonymous || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(ServeFault::OpenToOthers { listener, address })
 }
 
 fn open_data_dir(config: &Config, cancelled: &AtomicBool) -> Result<Option<DataDir>, DataDirFault> {

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use bongsu_core::directory::{DirectoryLimits, Rules};
 
+use crate::admission::{Admission, AdmissionLimits};
+use crate::arrival::Proxies;
 use crate::clock::Clock;
 use crate::config::{ChannelRules, Config, WebSocket};
 use crate::engine::{Engine, QueueBounds};
 use crate::http::HeadLimits;
 use crate::http::guard::Guard;
 use crate::metrics::Metrics;
+use crate::serve::Addresses;
 use crate::tls::Tls;
+use crate::worker::Door;
 use bongsu_core::native::NativeLimits;
 use bongsu_core::queue::{DeadLetterRule, QueueLimits};
 use bongsu_core::stomp::StompLimits;
@@ -24,7 +28,12 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
-    pub(crate) guard: Guard,
+    guard: Guard,
+    /// For the listener of the numbers, which has an address of its own.
+    admin_guard: Guard,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) admission_limits: AdmissionLimits,
+    pub(crate) proxies: Proxies,
     pub(crate) head_limits: HeadLimits,
     pub(crate) native_limits: NativeLimits,
     pub(crate) stomp_limits: StompLimits,
@@ -35,27 +44,44 @@ pub(crate) struct Shared {
     pub(crate) vary_origin: Option<&'static str>,
     /// How TLS is spoken, if it is.
     pub(crate) tls: Option<Arc<Tls>>,
-    /// The address of `https://`, for those who come in the clear.
-    pub(crate) http: SocketAddr,
+    addresses: Addresses,
 }
 
 impl Shared {
-    /// Everything that a configuration decides, for a server that listens at `http`.
+    /// Everything that a configuration decides, for a server that listens at these addresses.
     pub(crate) fn new(
         config: Config,
-        http: Option<SocketAddr>,
+        addresses: Addresses,
         engine: Arc<Engine>,
         metrics: Arc<Metrics>,
         workers: usize,
         tls: Option<Arc<Tls>>,
     ) -> Self {
-        let http = http.unwrap_or(([127, 0, 0, 1], 0).into());
+        Self::with(config, addresses, engine, metrics, workers, tls, Arc::default())
+    }
+
+    fn with(
+        config: Config,
+        addresses: Addresses,
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        workers: usize,
+        tls: Option<Arc<Tls>>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let guard = |address: Option<SocketAddr>| {
+            Guard::new(address.unwrap_or(([127, 0, 0, 1], 0).into()), &config.http.hosts, &config.http.origins)
+        };
         Self {
             rules: ChannelRules::new(&config),
             clock: engine.clock(),
             engine,
             metrics,
-            guard: Guard::new(http, &config.http.hosts, &config.http.origins),
+            guard: guard(addresses.http),
+            admin_guard: guard(addresses.admin),
+            admission,
+            admission_limits: AdmissionLimits::new(&config),
+            proxies: Proxies::new(&config),
             head_limits: HeadLimits { bytes_max: config.http.head_bytes_max.as_usize(), headers_max: config.http.headers_max },
             native_limits: NativeLimits {
                 depth_max: config.native.depth_max,
@@ -67,7 +93,7 @@ impl Shared {
             workers,
             vary_origin: (!config.http.origins.is_empty()).then_some("Origin"),
             tls,
-            http,
+            addresses,
             config,
         }
     }
@@ -75,7 +101,7 @@ impl Shared {
     /// The authority of `https://` for whoever knows this server by this `Host`.
     pub(crate) fn http_address_for(&self, host: &str) -> String {
         let name = crate::http::guard::host_name(host);
-        match self.http.port() {
+        match self.addresses.http.map_or(0, |address| address.port()) {
             443 => name.to_owned(),
             port => format!("{name}:{port}"),
         }
@@ -83,7 +109,13 @@ impl Shared {
 
     /// The same server under another configuration.
     pub(crate) fn under(&self, config: Config) -> Self {
-        Self::new(config, Some(self.http), Arc::clone(&self.engine), Arc::clone(&self.metrics), self.workers, self.tls.clone())
+        let (engine, metrics, admission) = (Arc::clone(&self.engine), Arc::clone(&self.metrics), Arc::clone(&self.admission));
+        Self::with(config, self.addresses, engine, metrics, self.workers, self.tls.clone(), admission)
+    }
+
+    /// Who may ask at a listener.
+    pub(crate) fn guard(&self, door: Door) -> &Guard {
+        if door == Door::Admin { &self.admin_guard } else { &self.guard }
     }
 }
 

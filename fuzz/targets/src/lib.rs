@@ -11,6 +11,7 @@ mod http;
 mod json;
 pub mod mutate;
 mod names;
+mod proxy;
 mod snapshot;
 mod stomp;
 mod udp;
@@ -27,10 +28,12 @@ pub const TARGETS: &[Target] = &[
     ("config_file", config::config_file),
     ("cursor_parse", names::cursor_parse),
     ("event_source", client::event_source),
+    ("forwarded_header", proxy::forwarded_header),
     ("http_request", http::http_request),
     ("json_check", json::json_check),
     ("multipart_parts", client::multipart_parts),
     ("native_decode", json::native_decode),
+    ("proxy_preamble", proxy::proxy_preamble),
     ("publish_line", json::publish_line),
     ("snapshot_read", snapshot::snapshot_read),
     ("start_query", http::start_query),

@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod process;
+mod slowhttptest;
 mod testssl;
 
 /// A suite, and what of it is to run.
@@ -11,6 +12,8 @@ pub(crate) enum Plan {
     Autobahn(autobahn::Plan),
     /// testssl.sh against the default listener.
     Testssl,
+    /// A thousand slow connections, and what others notice.
+    Slowhttptest(slowhttptest::Plan),
 }
 
 /// Reads the arguments.
@@ -18,6 +21,7 @@ pub(crate) fn plan(arguments: &[String]) -> Result<Plan, String> {
     match arguments.split_first() {
         Some((suite, rest)) if suite == "autobahn" => autobahn::plan(rest).map(Plan::Autobahn),
         Some((suite, [])) if suite == "testssl" => Ok(Plan::Testssl),
+        Some((suite, rest)) if suite == "slowhttptest" => slowhttptest::plan(rest).map(Plan::Slowhttptest),
         Some((other, _)) => Err(format!("there is no suite {other:?}; there is {SUITES}")),
         None => Err(format!("say which suite: {SUITES}")),
     }
@@ -28,10 +32,11 @@ pub(crate) fn run(plan: &Plan) -> Result<bool, String> {
     match plan {
         Plan::Autobahn(plan) => autobahn::run(plan),
         Plan::Testssl => testssl::run(),
+        Plan::Slowhttptest(plan) => slowhttptest::run(plan),
     }
 }
 
-const SUITES: &str = "autobahn, testssl";
+const SUITES: &str = "autobahn, slowhttptest, testssl";
 
 #[cfg(test)]
 mod tests {
@@ -42,6 +47,7 @@ mod tests {
         let read = |text: &str| plan(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         assert!(matches!(read("autobahn"), Ok(Plan::Autobahn(_))));
         assert_eq!(read("testssl"), Ok(Plan::Testssl));
+        assert!(matches!(read("slowhttptest --mode body"), Ok(Plan::Slowhttptest(_))));
         for wrong in ["", "h2spec"] {
             let fault = read(wrong).expect_err("no suite");
             assert!(fault.contains(SUITES), "{fault}");

@@ -68,6 +68,20 @@ pub fn write_error(id: Option<&Id>, code: &str, message: &str, out: &mut BytesMu
     out.put_slice(b"}}");
 }
 
+/// A publish came too soon: the error, and in how many milliseconds it may be tried again.
+pub fn write_too_fast(id: Option<&Id>, code: &str, retry_ms: u64, out: &mut BytesMut) {
+    begin(id, out);
+    name("error", out);
+    out.put_slice(b"{\"code\":");
+    write_string(code, out);
+    let message = format!("you publish faster than this server lets you; try again in {retry_ms} ms");
+    out.put_slice(b",\"message\":");
+    write_string(&message, out);
+    out.put_slice(b",\"retry_ms\":");
+    out.put_slice(retry_ms.to_string().as_bytes());
+    out.put_slice(b"}}");
+}
+
 /// What is wrong with a command, under its id.
 pub fn write_fault(fault: &NativeFault, out: &mut BytesMut) {
     write_error(fault.id.as_ref(), fault.code(), &fault.to_string(), out);

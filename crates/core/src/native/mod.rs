@@ -9,7 +9,9 @@ mod fault;
 mod members;
 
 pub(crate) use datagram::decode_datagram_line;
-pub use encode::{write_agreed, write_done, write_error, write_fault, write_ping, write_pong, write_published, write_subscribed};
+pub use encode::{
+    write_agreed, write_done, write_error, write_fault, write_ping, write_pong, write_published, write_subscribed, write_too_fast,
+};
 pub use fault::{NativeFault, NativeFaultKind};
 
 use crate::json::{check_depth, check_readable};

@@ -33,6 +33,11 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
+    /// How many bytes they hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn begin(&mut self, frame: &Frame, limits: &StompLimits) -> Result<(), StompFault> {
         let id = frame.require_id("transaction", limits)?;
         if self.open.contains_key(id) {

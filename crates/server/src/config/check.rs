@@ -3,7 +3,7 @@
 use bongsu_core::queue::DeadLetterRule;
 
 use super::section::check_range;
-use super::{Config, Fault, Listener};
+use super::{Config, Fault, Listener, ProxyProtocol};
 
 impl Config {
     /// Calls `report` with key, value and what is allowed, for each value that is out of its range.
@@ -14,6 +14,9 @@ impl Config {
         self.tls.check_ranges(&mut |key, value, allowed| within("tls", key, value, allowed));
         self.acme.check_ranges(&mut |key, value, allowed| within("acme", key, value, allowed));
         self.check_tls(&mut |key, value, allowed| within("tls", key, value, allowed));
+        self.access.check_ranges(&mut |key, value, allowed| within("access", key, value, allowed));
+        self.limits.check_ranges(&mut |key, value, allowed| within("limits", key, value, allowed));
+        self.proxy.check_ranges(&mut |key, value, allowed| within("proxy", key, value, allowed));
         self.http.check_ranges(&mut |key, value, allowed| within("http", key, value, allowed));
         self.http2.check_ranges(&mut |key, value, allowed| within("http2", key, value, allowed));
         self.websocket.check_ranges(&mut |key, value, allowed| within("websocket", key, value, allowed));
@@ -32,6 +35,11 @@ impl Config {
         if let Err(fault) = DeadLetterRule::parse(&self.queues.dead_letter) {
             let allowed = format!("a queue's name such as \"dead\" or \"$dead/*\", or nothing: {fault}");
             within("queues", "dead_letter", format!("{:?}", self.queues.dead_letter), allowed);
+        }
+        for (section, key, networks) in [("limits", "exempt", &self.limits.exempt), ("proxy", "trusted", &self.proxy.trusted)] {
+            for network in networks.iter().filter(|network| crate::networks::parse(network).is_none()) {
+                within(section, key, format!("{network:?}"), "addresses and networks such as \"10.0.0.0/8\" or \"192.0.2.1\"".to_owned());
+            }
         }
         for host in self.http.hosts.iter().filter(|host| !is_host(host)) {
             within("http", "hosts", format!("{host:?}"), "names as a browser puts them into Host, such as \"chat.example\"".to_owned());
@@ -71,6 +79,10 @@ impl Config {
         if self.stomp.prefetch_default > self.stomp.prefetch_max {
             let (one, all) = (self.stomp.prefetch_default.to_string(), self.stomp.prefetch_max.to_string());
             disagree("stomp.prefetch_default", one, "stomp.prefetch_max", all);
+        }
+        let wants_proxies = ["http", "tcp", "stomp"].into_iter().find(|listener| self.proxy.protocol(listener) != ProxyProtocol::Off);
+        if let Some(listener) = wants_proxies.filter(|_| self.proxy.trusted.is_empty()) {
+            faults.push(Fault::NobodyTrusted { listener });
         }
         let listen = &self.listen;
         if [listen.http, listen.tcp, listen.udp, listen.stomp].iter().all(|listener| *listener == Listener::Off) {

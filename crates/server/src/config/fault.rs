@@ -79,6 +79,12 @@ pub enum Fault {
         /// Where it would listen.
         address: std::net::SocketAddr,
     },
+    /// The PROXY protocol is asked for, and nobody may speak it.
+    #[error("proxy.{listener} asks for the PROXY protocol and proxy.trusted is empty, so nobody could speak it; list your proxies there")]
+    NobodyTrusted {
+        /// The listener.
+        listener: &'static str,
+    },
     /// Every listener is off.
     #[error("every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080")]
     NobodyListens,

@@ -9,6 +9,7 @@ mod duration;
 mod fault;
 mod listen;
 mod load;
+mod proxy;
 mod reload;
 mod schema;
 mod section;
@@ -22,6 +23,7 @@ pub use duration::{Period, PeriodFault};
 pub use fault::{ConfigFault, Fault};
 pub use listen::{Listener, ListenerFault};
 pub use load::{Flag, Loaded, Origin, Setting, SourceFile, Sources};
+pub use proxy::{ClientHeader, Proxy, ProxyProtocol};
 pub use reload::Change;
 pub use size::{Size, SizeFault};
 pub use tls::{Acme, AcmeChallenge, CertificateFiles, ClientAuth, Tls as TlsSection, TlsVersion};
@@ -42,6 +44,12 @@ pub struct Config {
     pub tls: TlsSection,
     /// Certificates by ACME.
     pub acme: Acme,
+    /// Who may use the server at all.
+    pub access: Access,
+    /// Bounds on what clients do together, and each address.
+    pub limits: Limits,
+    /// Proxies in front.
+    pub proxy: Proxy,
     /// Bounds on HTTP.
     pub http: Http,
     /// Bounds on HTTP/2.
@@ -87,10 +95,46 @@ section! {
         redirect: Listener = Listener::Off;
         /// The native protocol over UDP, JSON objects in datagrams.
         udp: Listener = Listener::IfFree(([127, 0, 0, 1], 7070).into());
+        /// The numbers at `/metrics`, and `/health` with its details, apart from everything else.
+        admin: Listener = Listener::Off;
         /// STOMP over TCP.
         stomp: Listener = Listener::IfFree(([127, 0, 0, 1], 61613).into());
         /// Whether another server may listen at the same addresses at the same time.
         overlap: bool = false;
+    }
+}
+
+section! {
+    /// Who may use the server at all.
+    Access {
+        /// Whether it may listen where others than this machine can reach it, although it asks nobody who they are.
+        allow_anonymous: bool = false;
+    }
+}
+
+section! {
+    /// Bounds on what clients do together, and each address.
+    Limits {
+        /// Addresses and networks that none of the bounds by address or by pace holds for.
+        exempt: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1".to_owned()];
+        /// Connections of one address.
+        connections_per_address_max: usize = 1_000, in 1..=10_000_000;
+        /// New connections in a second, from all addresses together.
+        connections_per_second: usize = 5_000, in 0..=10_000_000;
+        /// New connections in a second from one address.
+        connections_per_second_per_address: usize = 100, in 0..=10_000_000;
+        /// Publications in a second over one connection.
+        publications_per_second: usize = 1_000, in 0..=100_000_000;
+        /// Bytes of publications in a second over one connection.
+        publication_bytes_per_second: Size = Size::mib(4), in Size::bytes(0)..=Size::gib(16);
+        /// Publications in a second from one address.
+        publications_per_second_per_address: usize = 5_000, in 0..=100_000_000;
+        /// Bytes of publications in a second from one address.
+        publication_bytes_per_second_per_address: Size = Size::mib(16), in Size::bytes(0)..=Size::gib(16);
+        /// What may be done at once, as the time in which the pace would allow it.
+        burst: Period = Period::secs(10), in Period::millis(1)..=Period::hours(1);
+        /// Bytes of memory for everything that is under way.
+        in_flight_bytes_max: Size = Size::mib(512), in Size::mib(1)..=Size::gib(1024);
     }
 }
 
@@ -109,6 +153,8 @@ section! {
         batch_bytes_max: Size = Size::mib(16), in Size::bytes(1)..=Size::gib(1);
         /// How long a request's head may take to arrive.
         head_timeout: Period = Period::secs(10), in Period::millis(1)..=Period::hours(1);
+        /// Bytes of a body that must arrive in a second.
+        body_bytes_per_second_min: Size = Size::bytes(500), in Size::bytes(0)..=Size::gib(1);
         /// How long a request's body may take to arrive.
         body_timeout: Period = Period::secs(30), in Period::millis(1)..=Period::hours(1);
         /// How long a kept-alive connection may stand without a request.
@@ -189,6 +235,8 @@ section! {
     Tcp {
         /// Bytes of one line.
         line_bytes_max: Size = Size::mib(2), in Size::bytes(64)..=Size::gib(1);
+        /// How long a connection that follows nothing may say nothing.
+        idle_timeout: Period = Period::minutes(5), in Period::millis(10)..=Period::days(1);
         /// How long a connection may be silent before the system probes whether its peer is there.
         keepalive: Period = Period::secs(25), in Period::secs(1)..=Period::days(1);
         /// The shortest interval at which a client may ask to be pinged.

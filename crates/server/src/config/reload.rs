@@ -41,6 +41,7 @@ impl Config {
         self.tls.self_signed = running.tls.self_signed;
         self.tls.reload_interval = running.tls.reload_interval;
         self.tls.state_dir.clone_from(&running.tls.state_dir);
+        self.access = running.access.clone();
         self.log.format = running.log.format;
         self.changes(&asked)
     }

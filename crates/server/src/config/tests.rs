@@ -45,6 +45,23 @@ fn the_default_file_writes_out_every_key_with_a_comment() {
 }
 
 #[test]
+fn the_table_of_limits_is_true() {
+    let text = include_str!("../../../../docs/limits.md");
+    let rows: Vec<(&str, &str)> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | ")).collect();
+    let defaults = schema::to_table(&Config::default());
+    for (key, rest) in &rows {
+        let (section, inner) = key.split_once('.').expect("a key of a section");
+        let value = defaults.get(section).and_then(|section| section.get(inner)).unwrap_or_else(|| panic!("there is no {key}"));
+        let told = rest.split(" | ").next().unwrap_or_default();
+        assert_eq!(told, value.to_string().trim_matches('"'), "{key}");
+    }
+    // The other one bounds what clients are asked, and not what they do.
+    for key in Schema::new().keys().filter(|key| key.ends_with("_max") && *key != "shutdown.reconnect_max") {
+        assert!(rows.iter().any(|(row, _)| *row == key), "{key} is missing from docs/limits.md");
+    }
+}
+
+#[test]
 fn the_example_of_channels_in_the_default_file_works() {
     let (_, example) = Config::default_text().split_once("#\n# [[channels]]").expect("the example is there");
     let example = format!("[[channels]]{example}").replace("\n# ", "\n");
@@ -154,6 +171,10 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
             "http.origins = [\"chat.example\"]",
             "http.origins = [\"chat.example\"] is not allowed; allowed: origins such as \"https://chat.example\", without a path",
         ),
+        (
+            "limits.exempt = [\"10.0.0.0/33\"]",
+            "limits.exempt = [\"10.0.0.0/33\"] is not allowed; allowed: addresses and networks such as \"10.0.0.0/8\" or \"192.0.2.1\"",
+        ),
         ("http.hosts = [1]", "http.hosts = [1] is not allowed; allowed: a text in quotes"),
         (
             "queues.dead_letter = \"*/*\"",
@@ -191,6 +212,10 @@ fn keys_that_contradict_each_other_are_told() {
         (
             "[listen]\nhttp = \"off\"\ntcp = \"off\"\nstomp = \"off\"",
             "every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080",
+        ),
+        (
+            "[proxy]\ntcp = \"optional\"",
+            "proxy.tcp asks for the PROXY protocol and proxy.trusted is empty, so nobody could speak it; list your proxies there",
         ),
     ] {
         assert_eq!(faults(file), told, "{file}");

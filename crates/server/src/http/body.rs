@@ -102,6 +102,16 @@ impl Body {
         }
     }
 
+    /// How many bytes of it have come.
+    pub fn gathered_bytes(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// How many bytes of memory it takes.
+    pub fn capacity_held(&self) -> usize {
+        self.gathered.capacity()
+    }
+
     /// No more will come: what a stream brought so far is its whole body.
     pub fn end(&mut self) {
         if let State::Stream = self.state {

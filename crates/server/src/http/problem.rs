@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use super::response::Response;
 
+/// A refusal shown in a window or a frame loads nothing and is part of no other page.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
+
 /// A refusal: a name for programs, a sentence for people that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -40,7 +43,7 @@ impl Problem {
             "detail": self.detail,
             "code": self.code,
         });
-        let response = Response::new(self.status).header("cache-control", "no-store");
+        let response = Response::new(self.status).header("cache-control", "no-store").header("content-security-policy", NOTHING);
         let response = self.headers.iter().fold(response, |response, (name, value)| response.header(name, value));
         response.body("application/problem+json", Bytes::from(document.to_string()))
     }

@@ -62,6 +62,8 @@ impl Response {
     #[must_use]
     pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
         write_header(&mut self.head, "content-type", content_type);
+        // What is published is anybody's: no browser is to find a page or a script in it.
+        write_header(&mut self.head, "x-content-type-options", "nosniff");
         self.body = body.into();
         self
     }
@@ -149,11 +151,14 @@ mod tests {
         let text = response().into_bytes(false, true);
         assert_eq!(
             &text[..],
-            b"HTTP/1.1 200 OK\r\nvary: Accept\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nhi"
+            b"HTTP/1.1 200 OK\r\nvary: Accept\r\nconnection: close\r\ncontent-type: text/plain\r\nx-content-type-options: nosniff\r\ncontent-length: 2\r\n\r\nhi"
         );
         let (head, body) = response().into_http2(false);
         let headers: Vec<_> = head.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        assert_eq!(headers, [("vary", &b"Accept"[..]), ("content-type", b"text/plain"), ("content-length", b"2")]);
+        assert_eq!(
+            headers,
+            [("vary", &b"Accept"[..]), ("content-type", b"text/plain"), ("x-content-type-options", b"nosniff"), ("content-length", b"2")]
+        );
         assert_eq!((head.status().as_u16(), &body[..]), (200, &b"hi"[..]));
         assert_eq!(response().into_http2(true).1, "");
     }

@@ -19,6 +19,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use crate::admission::Visitor;
 use crate::connection::Phase;
 use crate::front::TLS_REFUSAL;
 use crate::http::{HeadLimits, Problem, Request};
@@ -43,13 +44,26 @@ pub(crate) struct Peer {
     leave: Notify,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
+    visitor: Visitor,
     /// Whether its connection is encrypted.
     is_sealed: bool,
+    /// About how many bytes its streams were given that have not yet been written to the socket.
+    buffered_bytes: Cell<usize>,
 }
 
 impl Peer {
-    fn new(is_sealed: bool) -> Self {
-        Self { leave: Notify::new(), streams: Cell::new(0), idle_since: Cell::new(Instant::now()), is_sealed }
+    fn new(visitor: Visitor, is_sealed: bool) -> Self {
+        let (leave, streams, idle_since) = (Notify::new(), Cell::new(0), Cell::new(Instant::now()));
+        Self { leave, streams, idle_since, visitor, is_sealed, buffered_bytes: Cell::new(0) }
+    }
+
+    fn given(&self, bytes: usize) {
+        self.buffered_bytes.set(self.buffered_bytes.get() + bytes);
+    }
+
+    /// Frames have heads, which count here and not there: the estimate is set right whenever all of it has gone out.
+    fn written(&self, bytes: usize) {
+        self.buffered_bytes.set(self.buffered_bytes.get().saturating_sub(bytes));
     }
 
     fn begun(&self) {
@@ -73,6 +87,17 @@ impl Peers {
         self.peers.is_empty()
     }
 
+    /// About how many bytes wait in all of them together.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffering().map(|(bytes, _)| bytes).sum()
+    }
+
+    /// Those in which something waits, and how much.
+    pub(crate) fn buffering(&self) -> impl Iterator<Item = (usize, u64)> {
+        let buffered = self.peers.iter().map(|(id, (peer, _))| (peer.buffered_bytes.get(), *id));
+        buffered.filter(|(bytes, _)| *bytes > 0)
+    }
+
     /// Tells every client that no more streams are served than those that are open.
     pub(crate) fn leave(&self) {
         self.peers.values().for_each(|(peer, _)| peer.leave.notify_one());
@@ -81,16 +106,16 @@ impl Peers {
 
 impl Worker {
     /// Goes on with a socket as HTTP/2. It counts as a connection from its accept to its end, and each of its streams as another.
-    pub(crate) fn take_up_http2(&mut self, worker: WorkerRef, socket: Socket, first: Bytes) {
+    pub(crate) fn take_up_http2(&mut self, worker: WorkerRef, socket: Socket, first: Bytes, visitor: Visitor) {
         let id = self.http2.next;
         self.http2.next += 1;
-        let peer = Rc::new(Peer::new(matches!(socket, Socket::Tls(_))));
+        let peer = Rc::new(Peer::new(visitor, matches!(socket, Socket::Tls(_))));
         if self.leaving.is_some() {
             peer.leave.notify_one();
         }
         let serving = Rc::clone(&peer);
         let task = spawn_local(async move {
-            let reason = connection::serve(&worker, rewound::Rewound::new(first, socket), &serving).await;
+            let reason = connection::serve(&worker, rewound::Rewound::new(first, socket, &serving), &serving).await;
             worker.borrow_mut().end_http2(id, reason);
         });
         self.http2.peers.insert(id, (peer, task.abort_handle()));
@@ -99,6 +124,14 @@ impl Worker {
     fn end_http2(&mut self, id: u64, reason: CloseReason) {
         if self.http2.peers.remove(&id).is_some() {
             self.metrics.closed(TransportKind::Http, reason);
+        }
+    }
+
+    /// Ends one at once, which holds too much.
+    pub(crate) fn cut_http2_peer(&mut self, id: u64) {
+        if let Some((_, task)) = self.http2.peers.remove(&id) {
+            task.abort();
+            self.metrics.closed(TransportKind::Http, CloseReason::Limit);
         }
     }
 
@@ -115,14 +148,14 @@ impl Worker {
         let (head, body) = request.into_parts();
         let ended = body.is_end_stream();
         let stream = Stream::new(body, respond, peer);
-        if self.is_full() {
+        if self.is_full_for(peer.visitor.door) {
             self.metrics.fault("too-many-connections");
             let problem = Problem::new(503, "too-many-connections", "the server has all the connections that it may; come back later");
             let body = stream.answer(problem.with("retry-after", 5).into_response(), false);
             _ = stream.try_write(&body);
             return;
         }
-        let (key, generation) = self.add(Link::Stream(Rc::new(stream)), TransportKind::Http);
+        let (key, generation) = self.add(Link::Stream(Rc::new(stream)), TransportKind::Http, peer.visitor.clone());
         match Request::from_http2(&head, ended, self.shared.head_limits) {
             Ok(request) => _ = self.on_request(key, request),
             Err(fault) => _ = self.refuse_head(key, &fault),

@@ -133,6 +133,7 @@ impl Stream {
         if count > 0 && stream.send_data(bytes.slice(..count), ends).is_err() {
             return Written::Gone;
         }
+        self.peer.given(count);
         *left = left.map(|left| left - count);
         if ends {
             *outgoing = Outgoing::Done;

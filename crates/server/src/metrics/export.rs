@@ -144,6 +144,13 @@ impl Cells {
         families.single("history", "Bytes retained by the history of all channels", bytes, self.history_bytes.get())?;
         families.single("tape", "Bytes of encoded frames kept at hand on the tapes", bytes, tape)?;
         families.single("outbox", "Bytes of replies, pings and goodbyes that wait to leave", bytes, outbox)?;
+        let in_flight = signed(self.sum(|worker| worker.in_flight_bytes.get()));
+        families.single(
+            "in_flight",
+            "Bytes held for what is under way: unread input, bodies, outboxes, tapes, HTTP/2",
+            bytes,
+            in_flight,
+        )?;
         families.single("channels", "Channels that exist", None, self.channels.get())?;
         families.single("subscriptions", "Subscriptions of all connections", None, subscriptions)
     }

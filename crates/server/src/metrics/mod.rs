@@ -73,6 +73,7 @@ struct WorkerCells {
     requests: [PerLabel<{ StatusClass::COUNT }>; Route::COUNT],
     tape_bytes: Cell,
     outbox_bytes: Cell,
+    in_flight_bytes: Cell,
     subscriptions: Cell,
     reading_paused: PerLabel<{ TransportKind::COUNT }>,
     reading_resumed: PerLabel<{ TransportKind::COUNT }>,
@@ -124,6 +125,11 @@ impl Metrics {
     /// Connections held now, by all workers together.
     pub fn connections(&self) -> u64 {
         TransportKind::ALL.iter().map(|&kind| self.cells.connections(kind)).sum()
+    }
+
+    /// Bytes of memory that all connections hold now for what is under way.
+    pub fn in_flight(&self) -> u64 {
+        self.cells.sum(|worker| worker.in_flight_bytes.get())
     }
 
     /// All of it as OpenMetrics text, to be served as `CONTENT_TYPE`.
@@ -226,6 +232,11 @@ impl WorkerMetrics {
     /// The outboxes of this worker have grown by so many bytes, or shrunk.
     pub fn outbox_bytes_changed(&self, by: i64) {
         self.cells().outbox_bytes.change(by);
+    }
+
+    /// So many bytes of memory are held by this worker's connections for what is under way.
+    pub fn in_flight_bytes(&self, bytes: usize) {
+        self.cells().in_flight_bytes.0.store(bytes as u64, Relaxed);
     }
 
     /// So many subscriptions have begun on this worker, or ended.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::http::Exchange;
 use crate::http::{Method, Problem, Request, Response};
 use crate::metrics::CloseReason;
-use crate::worker::Worker;
+use crate::worker::{Door, Worker};
 
 impl Worker {
     /// Answers a request that came in the clear, and nothing else on its connection.
@@ -33,7 +33,7 @@ impl Worker {
     fn way_to_tls(&mut self, request: &Request) -> Response {
         let host = request.header("host").unwrap_or_default();
         // To be sent on to any other host would make a tool of us for those who send others here.
-        if !self.shared.guard.knows_host(host) {
+        if !self.shared.guard(Door::Http).knows_host(host) {
             self.metrics.fault("foreign-host");
             return Problem::new(421, "foreign-host", "this server does not answer to that name, and speaks TLS; use https://")
                 .into_response();

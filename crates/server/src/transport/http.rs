@@ -5,7 +5,7 @@ use bongsu_core::disconnect::Disconnect;
 use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::connection::{Connection, Gathering, Phase};
 use crate::console;
 use crate::front::{Whose, whose};
@@ -15,7 +15,7 @@ use crate::http::target::{Target, decode, is_well_encoded};
 use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response, Version};
 use crate::link::Link;
 use crate::metrics::{self, CloseReason, Route};
-use crate::worker::{LINGER_MS, Worker};
+use crate::worker::{Door, LINGER_MS, Worker};
 
 /// What a request turned out to ask for.
 #[derive(Debug, Clone)]
@@ -112,6 +112,9 @@ impl Worker {
 
     /// A request took too long to arrive, or none came.
     pub(crate) fn on_request_due(&mut self, key: SubscriberKey) {
+        if self.is_body_on_its_way(key) {
+            return;
+        }
         let Some(connection) = self.hub.sink(key) else { return };
         let begun = matches!(connection.phase, Phase::Body(_)) || !connection.unread.is_empty();
         if !begun {
@@ -120,6 +123,25 @@ impl Worker {
         self.metrics.fault("request-timeout");
         let problem = Problem::new(408, "request-timeout", "the request did not arrive in time; send it again, faster");
         self.answer_last(key, &Exchange::unread(), problem.into_response(), CloseReason::Silent);
+    }
+
+    /// How often a body that is on its way is looked at.
+    fn body_look_ms(&self) -> u64 {
+        (self.shared.config.http.body_timeout.as_millis() / BODY_LOOKS).max(1)
+    }
+
+    /// Whether a body comes as fast as it must, and still has time: then it is looked at again.
+    fn is_body_on_its_way(&mut self, key: SubscriberKey) -> bool {
+        let (now_ms, least) = (self.now_ms(), self.shared.config.http.body_bytes_per_second_min.as_usize());
+        let Some(Connection { phase: Phase::Body(gathering), .. }) = self.hub.sink(key) else { return false };
+        let came = gathering.body.gathered_bytes() - std::mem::replace(&mut gathering.seen_bytes, gathering.body.gathered_bytes());
+        let until_ms = gathering.until_ms;
+        let look_ms = self.body_look_ms();
+        let on_its_way = now_ms < until_ms && came as u64 >= least as u64 * look_ms / 1000;
+        if on_its_way {
+            self.arm(key, until_ms.min(now_ms + look_ms));
+        }
+        on_its_way
     }
 
     /// Answers a request, and goes on to the next, if the connection is kept.
@@ -135,6 +157,10 @@ impl Worker {
         let idle_ms = self.shared.config.http.idle_timeout.as_millis();
         let response = with_origin(response, exchange, &self.shared.vary_origin);
         let bytes = self.whole(key, response, exchange.head_only, true);
+        if let Some(connection) = self.hub.sink(key).filter(|connection| connection.visitor.from_proxy) {
+            // The next request that the proxy passes on may be another's.
+            connection.visitor.guest = None;
+        }
         self.set_phase(key, Phase::Head);
         self.become_kind(key, metrics::TransportKind::Http);
         self.arm(key, self.now_ms() + idle_ms);
@@ -185,7 +211,8 @@ impl Worker {
         if matches!(connection.phase, Phase::Head) && connection.unread.is_empty() && connection.held.is_none() {
             return Bytes::new();
         }
-        let problem = Problem::new(503, "going-away", why.goodbye().reason).with("retry-after", self.reconnect_ms().div_ceil(1000));
+        let code = if *why == Disconnect::Overloaded { "overloaded" } else { "going-away" };
+        let problem = Problem::new(503, code, why.goodbye().reason).with("retry-after", self.reconnect_ms().div_ceil(1000));
         self.whole(key, problem.into_response(), false, false)
     }
 
@@ -250,7 +277,13 @@ impl Worker {
                 return false;
             }
         }
-        let plan = match self.plan(&request) {
+        if let Err(problem) = self.recognise(key, &request) {
+            self.metrics.fault(problem.code);
+            self.answer_last(key, &Exchange::unread(), problem.into_response(), CloseReason::Limit);
+            return false;
+        }
+        let door = self.hub.sink(key).map_or(Door::Http, |connection| connection.visitor.door);
+        let plan = match self.plan(&request, door) {
             Ok(plan) => plan,
             Err((exchange, problem)) => {
                 // A body that nobody wants is not read: the connection ends instead.
@@ -271,8 +304,10 @@ impl Worker {
             return true;
         }
         let expects_continue = request.expects_continue;
-        self.set_phase(key, Phase::Body(Box::new(Gathering { request: request.detach(), plan, body })));
-        self.arm(key, self.now_ms() + self.shared.config.http.body_timeout.as_millis());
+        let now_ms = self.now_ms();
+        let until_ms = now_ms + self.shared.config.http.body_timeout.as_millis();
+        self.set_phase(key, Phase::Body(Box::new(Gathering { request: request.detach(), plan, body, until_ms, seen_bytes: 0 })));
+        self.arm(key, until_ms.min(now_ms + self.body_look_ms()));
         if expects_continue {
             self.ask_for_body(key);
         }
@@ -287,7 +322,7 @@ impl Worker {
     }
 
     /// Decides, by its head alone, whether a request may pass and what it is for.
-    fn plan(&self, request: &Request) -> Result<Plan, (Exchange, Problem)> {
+    fn plan(&self, request: &Request, door: Door) -> Result<Plan, (Exchange, Problem)> {
         let mut exchange = Exchange {
             route: Route::Other,
             head_only: request.method() == Method::Head,
@@ -297,12 +332,12 @@ impl Worker {
             origin: None,
         };
         let path = Target::parse(request.target()).path;
-        match self.shared.guard.check(request, is_page(path)) {
+        match self.shared.guard(door).check(request, is_page(path)) {
             Ok(Admitted::Own) => (),
             Ok(Admitted::Listed(origin)) => exchange.origin = Some(origin),
             Err(problem) => return Err((exchange, problem)),
         }
-        let resource = match find(path, &self.shared.config) {
+        let resource = match find(path, &self.shared.config).and_then(|resource| resource.at(door, &self.shared.config)) {
             Ok(resource) => resource,
             Err(problem) => return Err((exchange, problem)),
         };
@@ -324,6 +359,7 @@ impl Worker {
     /// Serves a request that is there whole.
     fn serve(&mut self, key: SubscriberKey, request: &Request, plan: Plan, body: Bytes) {
         let Plan { resource, exchange, .. } = plan;
+        let door = self.hub.sink(key).map_or(Door::Http, |connection| connection.visitor.door);
         if request.method() == Method::Options {
             return self.answer(key, &exchange, options(&resource, request, &exchange));
         }
@@ -340,7 +376,7 @@ impl Worker {
                 let response = self.coded_body(response, exchange.coding, metrics::CONTENT_TYPE, text.into());
                 self.answer(key, &exchange, response);
             }
-            (Resource::Health, _) => self.answer(key, &exchange, self.health()),
+            (Resource::Health, _) => self.answer(key, &exchange, self.health(door)),
             (Resource::Index, _) => self.answer(key, &exchange, console::index(request, self.shared.config.console.enabled)),
             (Resource::Console(asset), _) => self.answer(key, &exchange, console::answer(request, asset)),
         }
@@ -354,9 +390,14 @@ impl Worker {
         response.header("content-encoding", GZIP).body(content_type, self.coder.gzip(&body))
     }
 
-    fn health(&self) -> Response {
+    /// Where the admin listener is on, others are told only what a load balancer must know.
+    fn health(&self, door: Door) -> Response {
         let (status, text) = if self.leaving.is_some() { (503, "leaving") } else { (200, "ok") };
-        let body = serde_json::json!({ "status": text, "version": env!("CARGO_PKG_VERSION") }).to_string();
+        let body = match door == Door::Admin || self.shared.config.listen.admin == Listener::Off {
+            true => serde_json::json!({ "status": text, "version": env!("CARGO_PKG_VERSION") }),
+            false => serde_json::json!({ "status": text }),
+        };
+        let body = body.to_string();
         Response::new(status).header("cache-control", "no-store").body("application/json", body)
     }
 
@@ -378,6 +419,18 @@ impl Exchange {
 }
 
 impl Resource {
+    /// Itself, if it is to be had by this listener.
+    fn at(self, door: Door, config: &Config) -> Result<Self, Problem> {
+        match (door, &self) {
+            (Door::Admin, Self::Metrics | Self::Health) => Ok(self),
+            (Door::Admin, _) => Err(Problem::new(404, "not-found", "here are /metrics and /health; all else is at the HTTP listener")),
+            (_, Self::Metrics) if config.listen.admin != Listener::Off => {
+                Err(Problem::new(404, "not-found", "the numbers have a listener of their own (listen.admin)"))
+            }
+            _ => Ok(self),
+        }
+    }
+
     fn allowed(&self) -> &'static str {
         match self {
             Self::Channel(_) => "GET, HEAD, POST, OPTIONS",
@@ -472,5 +525,7 @@ pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: 
     response.header("access-control-allow-origin", origin).header("access-control-expose-headers", "bongsu-cursor, etag, link, retry-after")
 }
 
+/// How often a body may be looked at before its time is over.
+const BODY_LOOKS: u64 = 6;
 /// Where the files of the page are.
 const CONSOLE: &str = "/console/";

@@ -13,6 +13,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::http::Exchange;
 use crate::http::{Problem, Request, Response};
 use crate::metrics::TransportKind;
+use crate::pacing::TooFast;
 use crate::worker::Worker;
 use crate::worker::held::{Pending, Then};
 
@@ -54,7 +55,8 @@ impl Batch {
 impl Worker {
     /// `POST /channels/{name}`: publishes the body as it is.
     pub(crate) fn publish_body(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, channel: &ChannelName, body: Bytes) {
-        match draft_of(request, body) {
+        let drafted = self.charge(key, body.len()).map_err(TooFast::problem).and_then(|()| draft_of(request, body));
+        match drafted {
             Ok((draft, idempotency)) => {
                 let then = Then::Answer(exchange.clone());
                 let pending = Pending { kind: TransportKind::Http, channel: channel.clone(), draft, idempotency, then };
@@ -82,6 +84,12 @@ impl Worker {
                     continue;
                 }
             };
+            if let Err(TooFast { wait_ms }) = self.charge(key, line.len()) {
+                self.metrics.fault(TooFast::CODE);
+                native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, &mut batch.results);
+                batch.results.put_u8(b'\n');
+                continue;
+            }
             if batch.given_up.contains(&channel) {
                 self.metrics.fault(publish_problem(PublishFault::Held).code);
                 batch.result(id.as_ref(), Err(PublishFault::Held));

@@ -137,6 +137,7 @@ impl Worker {
         let content_type = self.hub.encoder().forms().content_type(format);
         let response = Response::stream(200)
             .header("content-type", &content_type)
+            .header("x-content-type-options", "nosniff")
             .header("cache-control", "no-store, no-transform")
             // nginx and those that follow it hold a stream back unless they are told not to.
             .header("x-accel-buffering", "no")

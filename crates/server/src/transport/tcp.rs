@@ -21,6 +21,8 @@ pub(crate) struct Lines {
     searched: usize,
     /// Kept for a client that asked to be asked.
     heartbeat: Option<Box<Heartbeat>>,
+    /// When the last line came whole.
+    heard_ms: u64,
 }
 
 /// Asking a client whether it is there. Only one that asked for it: a person with `nc` answers no pings, and is there all the same.
@@ -58,14 +60,44 @@ impl Lines {
 }
 
 impl Worker {
+    /// Begins to speak in lines.
+    pub(crate) fn open_lines(&mut self, key: SubscriberKey) {
+        let heard_ms = self.now_ms();
+        self.set_phase(key, Phase::Lines(Box::new(Lines { heard_ms, ..Lines::default() })));
+        self.arm(key, heard_ms + self.shared.config.tcp.idle_timeout.as_millis());
+    }
+
+    /// Lets go of one that follows nothing and says nothing. Whether one who follows is there, the system probes, or it is asked, if it
+    /// wants to be.
+    pub(crate) fn on_lines_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        let idle_ms = self.shared.config.tcp.idle_timeout.as_millis();
+        let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) else { return };
+        if lines.heartbeat.is_some() {
+            return self.on_ping_due_in_lines(key, now_ms);
+        }
+        match lines.heard_ms + idle_ms {
+            due_ms if due_ms > now_ms => self.arm(key, due_ms),
+            _ if !lines.followed.is_empty() => self.arm(key, now_ms + idle_ms),
+            _ => {
+                self.metrics.fault("idle-timeout");
+                self.disconnect(key, &Disconnect::IdleTimeout);
+            }
+        }
+    }
+
     /// Acts on the lines that came whole.
     pub(crate) fn on_lines(&mut self, key: SubscriberKey, input: &mut BytesMut) -> bool {
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let line_max = self.shared.config.tcp.line_bytes_max.as_usize();
         self.on_client_heard(key);
         let mut replies = BytesMut::new();
+        let now_ms = self.now_ms();
         while let Some(Connection { phase: Phase::Lines(lines), .. }) = self.hub.sink(key) {
-            match lines.take(input, line_max) {
+            let taken = lines.take(input, line_max);
+            if matches!(taken, Taken::Line(_)) {
+                lines.heard_ms = now_ms;
+            }
+            match taken {
                 Taken::Line(line) => self.on_line(key, &line, &mut replies),
                 Taken::Unfinished => break,
                 Taken::TooLong => self.refuse_line(key, line_max, &mut replies),
@@ -77,7 +109,7 @@ impl Worker {
                 self.reply(key, &mut replies);
             }
             // Answers that are not taken hold back the questions.
-            if self.hub.waiting_bytes(key) > own_max {
+            if self.hub.waiting_bytes(key) > own_max || self.is_paused(key) {
                 break;
             }
         }
@@ -184,7 +216,7 @@ impl Worker {
     }
 
     /// Asks a silent client whether it is there, and lets one go that did not answer. Who is blocked is judged by its lag.
-    pub(crate) fn on_lines_due(&mut self, key: SubscriberKey, now_ms: u64) {
+    fn on_ping_due_in_lines(&mut self, key: SubscriberKey, now_ms: u64) {
         let timeout_ms = self.shared.config.tcp.ping_timeout.as_millis();
         let drained = self.hub.is_drained(key);
         let Some(Connection { phase: Phase::Lines(lines), half_closed, .. }) = self.hub.sink(key) else { return };

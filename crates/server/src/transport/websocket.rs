@@ -19,6 +19,7 @@ use super::stomp::{self, StompPhase};
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::{Method, Problem, Request, Response, Version};
 use crate::metrics::{CloseReason, TransportKind};
+use crate::pacing::TooFast;
 use crate::worker::Worker;
 use crate::worker::held::{Pending, Then};
 
@@ -48,6 +49,11 @@ enum Speaks {
 }
 
 impl WebSocketPhase {
+    /// Bytes of memory that an unfinished message takes.
+    pub(crate) fn capacity_held(&self) -> usize {
+        self.decoder.capacity_held() + self.stomp().map_or(0, StompPhase::capacity_held)
+    }
+
     /// The STOMP session, if it speaks STOMP.
     pub(crate) fn stomp(&self) -> Option<&StompPhase> {
         if let Speaks::Stomp(stomp) = &self.speaks { Some(stomp) } else { None }
@@ -228,7 +234,7 @@ impl Worker {
                 break;
             }
             // Answers that are not taken hold back the questions. Plain payloads have no answers.
-            if !is_plain && self.hub.waiting_bytes(key) > own_max {
+            if (!is_plain && self.hub.waiting_bytes(key) > own_max) || self.is_paused(key) {
                 break;
             }
         }
@@ -272,6 +278,8 @@ impl Worker {
                 let content_type = if opcode == Opcode::Text { ContentType::Text } else { ContentType::Octets };
                 // A copy of its own: the message still shares the worker's read buffer.
                 let draft = Draft { data: Bytes::copy_from_slice(&data), content_type, ..Draft::default() };
+                // There is no frame that could refuse it.
+                self.charge_and_wait(key, data.len());
                 let pending = Pending { kind: TransportKind::WebSocket, channel, draft, idempotency: None, then: Then::Nothing };
                 self.publish_patiently(key, pending, replies);
             }
@@ -292,6 +300,11 @@ impl Worker {
         let kind = if encoding.framing == Framing::Raw { TransportKind::Tcp } else { TransportKind::Native };
         match command {
             Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
+                if let Err(TooFast { wait_ms }) = self.charge(key, data.len()) {
+                    self.metrics.fault(TooFast::CODE);
+                    self.say(encoding, replies, |out| native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, out));
+                    return self.pause(key, wait_ms);
+                }
                 let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
                 let then = Then::Reply { id, encoding };
@@ -410,6 +423,9 @@ impl Worker {
         let config = &self.shared.config.websocket;
         let (interval_ms, timeout_ms) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
         let drained = self.hub.is_drained(key);
+        if self.is_paused(key) {
+            return self.arm(key, now_ms + interval_ms);
+        }
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
         if now_ms < websocket.ping_due_ms {
             return self.arm_websocket(key);

@@ -74,7 +74,7 @@ impl Worker {
 
     /// Whether it has nobody left.
     pub(crate) fn is_alone(&self) -> bool {
-        self.hub.subscribers() == 0 && self.http2.is_empty()
+        self.hub.subscribers() == 0 && self.http2.is_empty() && self.arriving == 0
     }
 
     /// In how many milliseconds a client that is told goodbye may come back; drawn anew for each, so that they do not come at once.

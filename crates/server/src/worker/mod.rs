@@ -8,6 +8,7 @@ mod time;
 mod tls;
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -22,15 +23,17 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tracing::debug;
 
+use crate::admission::Visitor;
+use crate::budget::Burden;
 use crate::config::Period;
 use crate::connection::{Connection, Phase, close_reason};
 use crate::deadlines::{Deadlines, Entry};
 use crate::engine::{Engine, EngineHandle};
-use crate::http::Problem;
 use crate::http::coding::Coder;
 use crate::http2::Peers;
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind, WorkerMetrics};
+use crate::pacing::Paused;
 use crate::shared::Shared;
 use crate::tally::Tallies;
 use crate::tls::TlsLink;
@@ -62,6 +65,11 @@ pub(crate) struct Worker {
     pub(crate) inflater: Inflater,
     /// Codes the answers to polls.
     pub(crate) coder: Coder,
+    /// What its connections hold in memory.
+    pub(crate) burden: Burden,
+    pub(crate) paused: Paused,
+    /// Connections that are still to say, by the PROXY protocol, whose they are.
+    pub(crate) arriving: usize,
     generations: u32,
     held: Held,
     tallies: Tallies,
@@ -79,6 +87,8 @@ pub(crate) enum Door {
     Tcp,
     /// HTTP in the clear beside TLS: all that it does is lead there.
     Redirect,
+    /// The numbers, and whether the server is well.
+    Admin,
     /// STOMP.
     Stomp,
 }
@@ -89,6 +99,7 @@ impl Door {
         match self {
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Admin => "admin",
             Self::Stomp => "stomp",
             Self::Redirect => "redirect",
         }
@@ -97,25 +108,9 @@ impl Door {
     /// What a connection that comes in here is, to begin with.
     const fn kind(self) -> TransportKind {
         match self {
-            Self::Http | Self::Redirect => TransportKind::Http,
+            Self::Http | Self::Redirect | Self::Admin => TransportKind::Http,
             Self::Tcp => TransportKind::Tcp,
             Self::Stomp => TransportKind::Stomp,
-        }
-    }
-
-    /// What one connection too many is told.
-    fn overloaded(self) -> Bytes {
-        match self {
-            Self::Http | Self::Redirect => Problem::new(503, "too-many-connections", "the server is at its limits; come back later")
-                .with("retry-after", 5)
-                .into_response()
-                .into_bytes(false, false),
-            Self::Tcp => Bytes::from_static(
-                b"{\"bye\":{\"code\":1013,\"reason\":\"the server is at its limits; come back later\",\"reconnect_ms\":5000}}\n",
-            ),
-            Self::Stomp => {
-                Bytes::from_static(b"ERROR\nmessage:the server is at its limits; come back later\ncode:overloaded\nreconnect-ms:5000\n\n\0")
-            }
         }
     }
 }
@@ -141,6 +136,9 @@ impl Worker {
                 read_buffer: BytesMut::new(),
                 inflater: Inflater::new(),
                 coder,
+                burden: Burden::default(),
+                paused: Paused::default(),
+                arriving: 0,
                 generations: 0,
                 held: Held::default(),
                 tallies: Tallies::default(),
@@ -194,17 +192,13 @@ impl Worker {
     }
 
     /// Takes up a connection that was accepted.
-    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door) {
+    pub(crate) fn accept(&mut self, stream: TcpStream, door: Door, address: IpAddr) {
+        let visitor = match self.admit(door, address) {
+            Ok(visitor) => visitor,
+            Err(refusal) => return self.turn_away(&stream, door, &refusal),
+        };
         let config = &self.shared.config;
         let tls = self.shared.tls.as_ref().and_then(|tls| tls.of_door(door));
-        if self.is_full() {
-            // One try: who is not ready to read a refusal, or not before a handshake, is closed without it.
-            if tls.is_none() {
-                _ = stream.try_write(&door.overloaded());
-            }
-            self.metrics.fault("too-many-connections");
-            return;
-        }
         // Both are improvements, not conditions.
         _ = stream.set_nodelay(true);
         if config.delivery.send_buffer_bytes.get() > 0 {
@@ -212,7 +206,7 @@ impl Worker {
         }
         // A request that is late is waited for; in the other protocols silence may be long.
         let keepalive = match door {
-            Door::Http | Door::Redirect => None,
+            Door::Http | Door::Redirect | Door::Admin => None,
             Door::Tcp => Some(config.tcp.keepalive),
             Door::Stomp => Some(config.stomp.keepalive),
         };
@@ -225,30 +219,33 @@ impl Worker {
             Some(tls) => Link::Tls(TlsLink::new(stream, tls)),
             None => Link::Plain(Rc::new(stream)),
         };
-        let (key, _) = self.add(link, door.kind());
+        let (key, _) = self.add(link, door.kind(), visitor);
+        debug!(key, listener = door.name(), %address, "a connection is taken up");
         match door {
-            Door::Http => (),
-            Door::Tcp => self.set_phase(key, Phase::Lines(Box::default())),
+            Door::Http | Door::Admin => (),
+            Door::Tcp => self.open_lines(key),
             Door::Stomp => self.open_stomp(key),
             Door::Redirect => self.send_elsewhere(key),
         }
         match handshake_timeout_ms {
             Some(timeout_ms) => self.arm(key, self.now_ms() + timeout_ms),
-            None if matches!(door, Door::Http | Door::Redirect) => self.await_first(key),
+            None if matches!(door, Door::Http | Door::Redirect | Door::Admin) => self.await_first(key),
             None => (),
         }
         self.read_on(key);
     }
 
-    /// Whether there are as many connections as there may be. A stream of an HTTP/2 connection is one.
-    pub(crate) fn is_full(&self) -> bool {
-        self.shared.metrics.connections() >= self.shared.config.http.connections_max as u64
+    /// Whether there are as many connections as there may be; a stream of an HTTP/2 connection is one. A few places are kept for
+    /// whoever asks after the numbers.
+    pub(crate) fn is_full_for(&self, door: Door) -> bool {
+        let spare = if door == Door::Admin { ADMIN_CONNECTIONS_SPARE } else { 0 };
+        self.shared.metrics.connections() >= self.shared.config.http.connections_max as u64 + spare
     }
 
     /// Makes a connection of a link.
-    pub(crate) fn add(&mut self, link: Link, kind: TransportKind) -> (SubscriberKey, u32) {
+    pub(crate) fn add(&mut self, link: Link, kind: TransportKind, visitor: Visitor) -> (SubscriberKey, u32) {
         self.generations = self.generations.wrapping_add(1);
-        let key = self.hub.add(Connection::new(link, kind, self.generations));
+        let key = self.hub.add(Connection::new(link, kind, self.generations, visitor));
         self.metrics.opened(kind);
         // Whoever comes while the server takes its leave is told too.
         if let Some(leaving) = &mut self.leaving {
@@ -322,7 +319,10 @@ impl Worker {
             }
             for event in events {
                 match event {
-                    HubEvent::Blocked(key) => self.write_on(key),
+                    HubEvent::Blocked(key) => {
+                        self.write_on(key);
+                        self.weigh_owed(key);
+                    }
                     HubEvent::Gone(key) => self.close(key, CloseReason::Vanished),
                     HubEvent::Close(key, why) => self.disconnect(key, &why),
                     HubEvent::Arrived { channel, from, publications, waiters } => self.arrived(&channel, from, &publications, &waiters),
@@ -360,7 +360,8 @@ impl Worker {
             return;
         }
         let is_websocket = matches!(connection.phase, Phase::WebSocket(_));
-        debug!(key, reason = why.label(), "disconnecting");
+        let address = connection.visitor.guest.as_ref().map(|guest| tracing::field::display(guest.address()));
+        debug!(key, reason = why.label(), address, "disconnecting");
         self.hub.quiet(key);
         let grace_ms = match why {
             Disconnect::Slow { .. } => SLOW_GRACE_MS,
@@ -388,6 +389,7 @@ impl Worker {
         connection.phase = Phase::Closing(reason);
         connection.held = None;
         connection.unread = BytesMut::new();
+        self.weigh(key);
         self.arm(key, now_ms + grace_ms);
         self.read_on(key);
         if self.hub.waiting_bytes(key) == 0 {
@@ -400,6 +402,7 @@ impl Worker {
         self.stop_waiting(key);
         self.stop_consuming(key, reason);
         let Some(connection) = self.hub.remove(key) else { return };
+        self.unweigh(&connection);
         connection.link.cut();
         if let Link::Datagrams(peer) = &connection.link {
             self.forget_client(&peer.client, key);
@@ -452,6 +455,8 @@ fn coder(shared: &Shared) -> Coder {
 const TAPES_BYTES_MAX: usize = 64 << 20;
 /// How long a connection may stay to notice that its last answer was given.
 pub(crate) const LINGER_MS: u64 = 2000;
+/// What the admin listener may have beside all others.
+const ADMIN_CONNECTIONS_SPARE: u64 = 64;
 /// How long one who is closed as slow has for its goodbye.
 const SLOW_GRACE_MS: u64 = 500;
 /// How long an HTTP client that was told goodbye may take to hang up.

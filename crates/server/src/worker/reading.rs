@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::spawn_local;
 
 use super::{Worker, WorkerRef};
+use crate::admission::Visitor;
 use crate::connection::Phase;
 use crate::http2::Socket;
 use crate::link::{Link, Read};
@@ -15,7 +16,7 @@ use crate::tls::TlsStream;
 use crate::transport::stomp::StompPhase;
 
 /// What a reader does next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Reading {
     /// Waits for more.
     On,
@@ -24,7 +25,7 @@ pub(crate) enum Reading {
     /// Ends; it is started again when there is room.
     Off,
     /// Ends; the socket, of which these bytes were read, speaks HTTP/2.
-    Handover(Bytes),
+    Handover(Bytes, Visitor),
 }
 
 impl Worker {
@@ -71,9 +72,9 @@ impl Worker {
                 }
                 Read::Broken => self.close(key, CloseReason::Vanished),
             }
-            if let Some(first) = self.hand_over(key, generation, &mut input) {
+            if let Some((first, visitor)) = self.hand_over(key, generation, &mut input) {
                 self.read_buffer = buffer;
-                return Reading::Handover(first);
+                return Reading::Handover(first, visitor);
             }
             self.keep_unread(key, generation, &mut input);
             if own {
@@ -109,15 +110,18 @@ impl Worker {
     }
 
     /// Gives up a connection whose first bytes are of another protocol, and returns them. It ends when its new owner says so.
-    fn hand_over(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) -> Option<Bytes> {
+    fn hand_over(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) -> Option<(Bytes, Visitor)> {
         let connection = self.hub.sink(key).filter(|connection| connection.generation == generation)?;
         if !matches!(connection.phase, Phase::Handover) {
             return None;
         }
         // The task that reads goes on with the socket.
         connection.reader = None;
-        self.hub.remove(key);
-        Some(Bytes::copy_from_slice(&input.split()))
+        let visitor = connection.visitor.clone();
+        if let Some(connection) = self.hub.remove(key) {
+            self.unweigh(&connection);
+        }
+        Some((Bytes::copy_from_slice(&input.split()), visitor))
     }
 
     /// Keeps what could not be used yet: in memory of its own, unless it already is.
@@ -126,10 +130,14 @@ impl Worker {
         if !input.is_empty() {
             connection.unread = BytesMut::from(&input[..]);
         }
+        self.weigh(key);
     }
 
     /// Whether a connection is not to be read from: its answers wait to be taken, or it sent ahead more than it may.
     fn is_stalled(&mut self, key: SubscriberKey) -> bool {
+        if self.is_paused(key) {
+            return true;
+        }
         let waiting_bytes = self.hub.waiting_bytes(key);
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let ahead_max = self.shared.config.http.head_bytes_max.as_usize();
@@ -194,6 +202,9 @@ impl Worker {
 
     /// Acts on what was read while it could not be acted on, and reads on.
     pub(crate) fn resume(&mut self, key: SubscriberKey) {
+        if self.is_paused(key) {
+            return;
+        }
         let Some(connection) = self.hub.sink(key) else { return };
         let mut input = std::mem::take(&mut connection.unread);
         let generation = connection.generation;
@@ -217,7 +228,7 @@ async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32
             Reading::On => (),
             Reading::Yield => tokio::task::yield_now().await,
             Reading::Off => return,
-            Reading::Handover(first) => {
+            Reading::Handover(first, visitor) => {
                 let socket = match link {
                     Link::Plain(stream) => Rc::into_inner(stream).map(Socket::Plain),
                     Link::Tls(link) => Some(Socket::Tls(TlsStream::new(link))),
@@ -225,7 +236,7 @@ async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32
                 };
                 if let Some(socket) = socket {
                     let again = WorkerRef::clone(&worker);
-                    worker.borrow_mut().take_up_http2(again, socket, first);
+                    worker.borrow_mut().take_up_http2(again, socket, first, visitor);
                 }
                 return;
             }

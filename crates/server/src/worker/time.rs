@@ -38,8 +38,10 @@ impl Worker {
         }
         self.due = due;
         self.ticks += 1;
+        self.resume_paused(now_ms);
         if self.ticks.is_multiple_of(TICKS_PER_LAG_CHECK) {
             self.close_slow(now_ms);
+            self.look_at_burden();
         }
         if self.ticks.is_multiple_of(TICKS_PER_SWEEP) {
             self.sweep();
@@ -87,6 +89,7 @@ impl Worker {
         self.hub.sweep(&Self::watching(&shared, self.index));
         if self.index == 0 {
             shared.engine.sweep();
+            shared.admission.sweep(self.now_ms());
             shared.metrics.history_bytes().set(shared.engine.held_bytes() as i64);
             shared.metrics.channels().set(shared.engine.channels() as i64);
             shared.engine.queues().sweep();

@@ -219,6 +219,11 @@ impl StompSession {
         self.sent(subscription, MessageId::Queued(number));
     }
 
+    /// How many bytes its open transactions hold.
+    pub fn transaction_bytes(&self) -> usize {
+        self.transactions.bytes()
+    }
+
     /// How many messages the client has refused so far.
     pub fn nacked(&self) -> u64 {
         self.nacked

@@ -95,7 +95,12 @@ impl Worker {
     /// Something is due: the client is late, or is owed a heart-beat.
     pub(crate) fn on_stomp_due(&mut self, key: SubscriberKey, now_ms: u64) {
         let drained = self.hub.is_drained(key);
+        let paused = self.is_paused(key);
         let Some(stomp) = self.stomp(key) else { return };
+        if paused {
+            // It is we who do not listen.
+            stomp.beats.heard(now_ms);
+        }
         let mut replies = BytesMut::new();
         match stomp.beats.late(now_ms) {
             Some(late) => {

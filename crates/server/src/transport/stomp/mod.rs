@@ -79,6 +79,11 @@ impl StompPhase {
         }
     }
 
+    /// Bytes of memory that unfinished frames and transactions take.
+    pub(crate) fn capacity_held(&self) -> usize {
+        self.pending.capacity() + self.session.transaction_bytes()
+    }
+
     /// Whether there is input that was taken from its WebSocket and not yet acted on.
     pub(crate) fn has_pending(&self) -> bool {
         !self.pending.is_empty()
@@ -162,7 +167,7 @@ impl Worker {
         }
         loop {
             // Answers that are not taken hold back the questions; what was asked already is done.
-            let full = self.hub.waiting_bytes(key) > own_max;
+            let full = self.hub.waiting_bytes(key) > own_max || self.is_paused(key);
             let Some(stomp) = self.stomp(key) else { break };
             let action = if full { stomp.session.poll(&mut BytesMut::new()) } else { stomp.session.poll(input) };
             let Some(action) = action else { break };

@@ -18,6 +18,8 @@ impl Worker {
     /// Publishes what one SEND or a whole transaction brought, and has the session acknowledge or refuse it.
     pub(super) fn publish_stomp(&mut self, key: SubscriberKey, publishes: Vec<StompPublish>, receipt: Option<&Receipt>) {
         let Some(kind) = self.hub.sink(key).map(|connection| connection.kind) else { return };
+        // The only refusal that STOMP has ends the connection: who is too fast is read from later instead.
+        publishes.iter().for_each(|publish| self.charge_and_wait(key, publish.draft.data.len()));
         let (published, fault) = self.publish_all(publishes);
         self.metrics.publications(kind, published.len() as u64);
         let Some(stomp) = self.stomp(key) else { return };

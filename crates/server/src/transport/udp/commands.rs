@@ -16,11 +16,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::leases::{ENCODING, LeasedChannel};
 use super::{Client, Leased, Peer};
+use crate::admission::Visitor;
 use crate::connection::{Connection, Phase};
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
+use crate::pacing::TooFast;
 use crate::transport::publish::publish_problem;
-use crate::worker::Worker;
+use crate::worker::{Door, Worker};
 
 /// A subscribe, as it was asked for.
 struct Asked<'a> {
@@ -59,6 +61,12 @@ impl Worker {
     fn on_command(&mut self, cookie: &Cookie, command: Command, complete: bool, from: SocketAddr, replies: &mut BytesMut) {
         match command {
             Command::Publish { channel, draft, idempotency_key, id } => {
+                let (admission, limits, now_ms) = (&self.shared.admission, &self.shared.admission_limits, self.now_ms());
+                if let Err(wait_ms) = admission.publish_from(from.ip(), draft.data.len(), limits, now_ms) {
+                    self.metrics.fault(TooFast::CODE);
+                    native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, replies);
+                    return replies.extend_from_slice(b"\n");
+                }
                 let key = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
                 // The network may double a datagram: who gave its publish an id has it published once.
                 let own = || id.as_ref().map(|id| IdempotencyKey { publisher: cookie.to_text().into(), key: id.as_json().into() });
@@ -219,6 +227,16 @@ impl Worker {
             let max = limits.subscriptions_max;
             return Err(("too-many-subscriptions", format!("an address may follow {max} channels; unsubscribe from one")));
         }
+        if let Some(key) = self.udp.as_ref().and_then(|udp| udp.clients.get(&of)?.key(complete)) {
+            return Ok(key);
+        }
+        // For the bounds by address, a client is a connection like any other.
+        let guest = self
+            .shared
+            .admission
+            .pass_on(of.ip(), &self.shared.admission_limits)
+            .map_err(|refusal| (refusal.code(), refusal.to_string()))?;
+        let visitor = Visitor { guest, ..Visitor::exempt(Door::Tcp) };
         let workers = self.shared.workers;
         let Some(udp) = &mut self.udp else { return Err(("going-away", "there is no UDP here".to_owned())) };
         let client = match udp.clients.get(&of) {
@@ -232,9 +250,6 @@ impl Worker {
                 client
             }
         };
-        if let Some(key) = client.key(complete) {
-            return Ok(key);
-        }
         let peer = Rc::new(Peer {
             socket: Rc::clone(&udp.socket),
             client: Rc::clone(&client),
@@ -245,7 +260,7 @@ impl Worker {
             is_stirred: Cell::default(),
             stirred: Rc::clone(&udp.stirred),
         });
-        let (key, generation) = self.add(Link::Datagrams(Rc::clone(&peer)), TransportKind::Udp);
+        let (key, generation) = self.add(Link::Datagrams(Rc::clone(&peer)), TransportKind::Udp, visitor);
         peer.own.set((key, generation));
         client.set_key(complete, key);
         if let Some(connection) = self.hub.sink(key) {
