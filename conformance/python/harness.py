@@ -54,7 +54,8 @@ class Server:
         # In the foreground, `timeout` passes a signal on once; else it goes to the whole group as well, and the server gets two.
         command = ["timeout", "--foreground", "--kill-after=30", str(LIFETIME_SECONDS), str(BINARY), "serve"]
         for listener in ("--http", "--tcp", "--udp", "--stomp"):
-            command += [listener, "127.0.0.1:0"] if listener not in flags else []
+            address = http if listener == "--http" else "127.0.0.1:0"
+            command += [listener, address] if listener not in flags else []
         command += ["--ports-file", str(ports_file), *flags]
         if config:
             (folder / "bongsu.toml").write_text(as_toml(config))

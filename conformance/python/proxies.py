@@ -23,6 +23,9 @@ ATTEMPTS = 5
 class Proxy:
     """One running proxy. `changes` replace parts of its documented file; each must occur there, so that none is lost in silence."""
 
+    # Used as a server, it speaks in the clear.
+    tls = False
+
     def __init__(self, origin, changes=None, tcp=None):
         self._folder = tempfile.TemporaryDirectory(prefix="bongsu-proxy-")
         # Without the server's address for raw TCP, a proxy leads to one where nobody listens.

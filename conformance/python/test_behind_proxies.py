@@ -27,7 +27,7 @@ NAME = "chat.example"
 DEPLOYED = {"http": {"hosts": [NAME], "origins": [LISTED_ORIGIN], "heartbeat": "1h"}, "websocket": {"ping_interval": "1h"}}
 READ_TIMEOUT_SECONDS = 1
 # HTTP/2 these proxies speak on a port of its own, and HTTP/1.1 to the server.
-OVER_HTTP = {name: transport for name, transport in TRANSPORTS.items() if name not in ("tcp", "udp") and not name.startswith("http2")}
+OVER_HTTP = {name: transport for name, transport in TRANSPORTS.items() if name not in ("tcp", "stomp", "stomp-1.1", "udp") and not name.startswith("http2")}
 IN_FRONT = {
     "nginx": Nginx, "nginx-gzip": lambda origin: Nginx(origin, more="gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;"),
     "haproxy": Haproxy, "haproxy-closing": lambda origin: Haproxy(origin, {"mode http\n": "mode http\n    option http-server-close\n"})}

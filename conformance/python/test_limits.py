@@ -205,7 +205,7 @@ def http2_from(server, source=OTHER, window=None):
     import http2_client
 
     usual = http2_client.reach
-    http2_client.reach = lambda _server, address, *_: reach_from(source, address)
+    http2_client.reach = lambda _server, address, **_: reach_from(source, address)
     try:
         return Http2(server, window)
     finally:

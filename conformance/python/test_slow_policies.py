@@ -216,7 +216,9 @@ def test_pause_waits_for_one_that_has_stopped_until_it_is_closed(slow_server, ch
 
     assert grown("bongsu_closes_total", reason="slow") == 1
     assert grown("bongsu_holds_total", transport="stream") == 1
-    assert [grown("bongsu_publishers_paused_total", transport=kind) for kind in ("http", "native", "tcp")] == [2, 1, 1]
+    assert [grown("bongsu_publishers_paused_total", transport=kind) for kind in ("native", "tcp")] == [1, 1]
+    # Each line of the batch may have to wait by itself.
+    assert 2 <= grown("bongsu_publishers_paused_total", transport="http") <= 1 + 3
 
 
 def test_pause_refuses_publishers_that_waited_too_long(slow_server, channel):

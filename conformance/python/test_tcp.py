@@ -95,12 +95,18 @@ def test_a_person_with_nc(server, channel):
     assert json.loads(nc.stdout)["id"] == 1
 
 
-def states(local_port):
+def ends(connection):
+    """Both ports: this end's alone may have been that of another connection, which is not forgotten yet."""
+    return connection.getsockname()[1], connection.getpeername()[1]
+
+
+def states(of):
     """The states of this end's socket as the kernel tells them, by the numbers of RFC 9293's diagram in Linux."""
+    here, there = of
     found = []
     for line in open("/proc/net/tcp"):
         fields = line.split()
-        if fields[1].endswith(f":{local_port:04X}"):
+        if fields[1].endswith(f":{here:04X}") and fields[2].endswith(f":{there:04X}"):
             found.append(int(fields[3], 16))
     return found
 
@@ -110,38 +116,39 @@ FIN_WAIT2, TIME_WAIT, CLOSE_WAIT = 5, 6, 8
 
 def test_the_client_closes_first_and_the_close_is_clean(server, line_of, channel):
     say, hear, connection, lines = line_of
-    port = connection.getsockname()[1]
+    of = ends(connection)
     say(json.dumps({"subscribe": channel, "id": 1}))
     hear()
     connection.shutdown(socket.SHUT_WR)
     # FIN, ACK: the server has taken note, and its own half stays open while something is followed.
-    eventually("our FIN is acknowledged", lambda: states(port) == [FIN_WAIT2])
+    eventually("our FIN is acknowledged", lambda: states(of) == [FIN_WAIT2])
     publish(server, channel, "after")
     assert hear()["data"] == "after"
-    assert states(port) == [FIN_WAIT2]
+    assert states(of) == [FIN_WAIT2]
 
 
 def test_a_close_is_four_segments_and_no_reset(line_of):
     say, hear, connection, lines = line_of
-    port = connection.getsockname()[1]
+    of = ends(connection)
     say('{"ping":1}')
     hear()
     connection.shutdown(socket.SHUT_WR)
     assert lines.read() == b"", "a FIN and no reset"
     # FIN, ACK, FIN, ACK: whoever closes first waits for what is late, and a reset would have left nothing.
-    assert states(port) == [TIME_WAIT]
+    assert states(of) == [TIME_WAIT]
 
 
 def test_the_server_closes_first_and_the_close_is_clean(server, channel):
     with Server({"shutdown": {"timeout": "10s"}}) as own:
         host, port = own.tcp.rsplit(":", 1)
         with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection, connection.makefile("rb") as lines:
+            of = ends(connection)
             connection.sendall(json.dumps({"subscribe": channel, "id": 1}).encode() + b"\n")
             lines.readline()
             own.terminate()
             assert json.loads(lines.readline())["bye"]["code"] == 1001
             assert lines.readline() == b""
-            assert states(connection.getsockname()[1]) == [CLOSE_WAIT], "its half is closed, ours is not"
+            assert states(of) == [CLOSE_WAIT], "its half is closed, ours is not"
             # What we still say is passed over, not answered with a reset.
             connection.sendall(b'{"ping":1}\n')
         assert own.wait() == 0
@@ -214,7 +221,7 @@ def test_one_that_vanishes_after_it_has_finished_sending_is_noticed(server, line
     say(json.dumps({"subscribe": channel, "id": 1}))
     hear()
     connection.shutdown(socket.SHUT_WR)
-    eventually("our FIN is acknowledged", lambda: states(connection.getsockname()[1]) == [FIN_WAIT2])
+    eventually("our FIN is acknowledged", lambda: states(ends(connection)) == [FIN_WAIT2])
     # Closing without lingering resets.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     _.close()

@@ -472,7 +472,7 @@ def test_who_comes_back_to_another_server_is_told_a_gap(channel):
 def test_beyond_this_machine_it_must_be_asked_for():
     ended = subprocess.run([BINARY, "serve", "--http", "127.0.0.1:0", "--tcp", "off", "--udp", "0.0.0.0:0"], capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 2 and "--udp-cleartext" in ended.stderr
-    with Server(ORDINARY, "--udp", "0.0.0.0:0", "--udp-cleartext") as open_to_all:
+    with Server(ORDINARY, "--udp", "0.0.0.0:0", "--udp-cleartext", "--allow-anonymous") as open_to_all:
         client = UdpClient("127.0.0.1:" + open_to_all.udp.rsplit(":", 1)[1])
         assert "position" in client.ask(publish="a", data=1)
         client.close()

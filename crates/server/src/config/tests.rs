@@ -210,7 +210,7 @@ fn keys_that_contradict_each_other_are_told() {
             "queues.bytes_max = 16 MiB must not be greater than queues.total_bytes_max = 1 MiB; change either",
         ),
         (
-            "[listen]\nhttp = \"off\"\ntcp = \"off\"\nstomp = \"off\"",
+            "[listen]\nhttp = \"off\"\ntcp = \"off\"\nudp = \"off\"\nstomp = \"off\"",
             "every listener is off, so nobody could connect; give listen.http an address such as 127.0.0.1:8080",
         ),
         (
