@@ -39,7 +39,12 @@ impl Meter {
         let one_ns = pace.cost_ns(1);
         // A bucket that never held one would let nothing pass.
         let may_at_ns = self.full_at_ns.saturating_add(one_ns).saturating_sub(pace.burst_ns.max(one_ns));
-        may_at_ns.saturating_sub(now_ms.saturating_mul(NS_PER_MS)).div_ceil(NS_PER_MS)
+        // What one costs is rounded up. A burst of many is not to lack one for that.
+        let rounded_ns = (one_ns / 2).min(NS_PER_MS / 2);
+        match may_at_ns.saturating_sub(now_ms.saturating_mul(NS_PER_MS)) {
+            lacking_ns if lacking_ns <= rounded_ns => 0,
+            lacking_ns => lacking_ns.div_ceil(NS_PER_MS),
+        }
     }
 
     /// Takes so much, even what is not there.
@@ -81,6 +86,15 @@ mod tests {
         assert_eq!(meter.wait_ms(pace, 5_000), 100);
         let passed = (5_001..7_001).filter(|&now_ms| meter.take(1, pace, now_ms).is_ok()).count();
         assert_eq!(passed, 20, "in two seconds");
+    }
+
+    #[test]
+    fn a_burst_is_as_many_as_it_says_whatever_one_costs() {
+        for per_second in [1, 3, 7, 999, 1_000, 4_999, 5_000] {
+            let (pace, mut meter) = (Pace::new(per_second, 10_000), Meter::default());
+            let passed = (0..).take_while(|_| meter.take(1, pace, 5_000).is_ok()).count();
+            assert_eq!(passed as u64, per_second * 10, "{per_second}");
+        }
     }
 
     #[test]
