@@ -68,7 +68,8 @@ class Server:
             ports = self._await_ports(ports_file)
             self.ports = ports
             self.direct, self.tcp, self.udp, self.stomp = ports["http"], ports["tcp"], ports["udp"], ports["stomp"]
-            self.proxy = Server.via(self.direct, tcp=self.tcp) if Server.via else None
+            beside = {"stomp": self.stomp} if Server.via and Server.via.name == "tinyproxy" else {}
+            self.proxy = Server.via(self.direct, tcp=self.tcp, **beside) if Server.via else None
         except BaseException:
             self.kill()
             raise

@@ -132,9 +132,13 @@ class Tinyproxy(Proxy):
 
     name, file, read_timeout = "tinyproxy", "tinyproxy.conf", {"Timeout 75": "Timeout 1"}
 
+    def __init__(self, origin, changes=None, tcp=None, stomp=None):
+        self.stomp_origin = stomp or "127.0.0.1:1"
+        super().__init__(origin, changes, tcp)
+
     def configure(self, changes):
-        http, tcp = (origin.rsplit(":", 1)[1] for origin in (self.origin, self.tcp_origin))
-        ports = {"ConnectPort 8080": f"ConnectPort {http}", "ConnectPort 7070": f"ConnectPort {tcp}"}
+        http, tcp, stomp = (origin.rsplit(":", 1)[1] for origin in (self.origin, self.tcp_origin, self.stomp_origin))
+        ports = {"ConnectPort 8080": f"ConnectPort {http}", "ConnectPort 7070": f"ConnectPort {tcp}", "ConnectPort 61613": f"ConnectPort {stomp}"}
         site = self.site({"Port 8888": f"Port {self.port}"} | ports | changes)
         (self.folder / "tinyproxy.conf").write_text(f"{site}LogLevel Connect\n")
         return [find("tinyproxy"), "-d", "-c", str(self.folder / "tinyproxy.conf")]

@@ -85,7 +85,7 @@ fn compare(before: &Counts, now: &Counts) -> bool {
 
 /// How a count stands to its baseline. One that fell is no fault, and worth recording.
 fn verdict(baseline: u64, count: u64) -> (String, bool) {
-    let percent = (count as f64 / baseline as f64 - 1.0) * 100.0;
+    let percent = (count as f64 - baseline as f64) * 100.0 / baseline as f64;
     let told = format!("{percent:+.2} %");
     match percent {
         percent if percent > TOLERANCE_PERCENT => (format!("{told}, over the tolerance of {TOLERANCE_PERCENT} %"), false),
