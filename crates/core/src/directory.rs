@@ -132,17 +132,22 @@ impl Directory {
         if self.closed {
             return Err(PublishFault::GoingAway);
         }
-        if self.channels.get(name).is_some_and(Channel::is_held) {
+        // One look for a channel that was published to before, which is nearly always.
+        let channel = match self.channels.get_mut(name) {
+            Some(channel) if !channel.is_bare() => channel,
+            _ => {
+                self.make_room(now_ms)?;
+                if !self.channels.contains_key(name) {
+                    self.create(name, now_ms);
+                }
+                let channel = self.channels.get_mut(name).expect("it was there, or was just created");
+                self.bare -= usize::from(channel.is_bare());
+                channel
+            }
+        };
+        if channel.is_held() {
             return Err(PublishFault::Held);
         }
-        if self.channels.get(name).is_none_or(Channel::is_bare) {
-            self.make_room(now_ms)?;
-        }
-        if !self.channels.contains_key(name) {
-            self.create(name, now_ms);
-        }
-        let channel = self.channels.get_mut(name).expect("it was there, or was just created");
-        self.bare -= usize::from(channel.is_bare());
         channel.used_ms = now_ms;
         let before = channel.log.held_bytes();
         let appended = channel.log.append(draft, key, now_ms, &channel.limits);

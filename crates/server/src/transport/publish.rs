@@ -131,9 +131,7 @@ impl Worker {
                 self.go_on_with_batch(key, batch);
             }
             Then::Reply { id, encoding } => {
-                let mut answer = BytesMut::new();
-                write_result(id.as_ref(), result, &mut answer);
-                self.say(encoding, replies, |out| out.extend_from_slice(&answer));
+                self.say(encoding, replies, |out| write_result(id.as_ref(), result, out));
             }
             Then::Nothing => {
                 if let Err(fault) = result {

@@ -305,7 +305,6 @@ impl Worker {
                     self.say(encoding, replies, |out| native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, out));
                     return self.pause(key, wait_ms);
                 }
-                let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
                 let then = Then::Reply { id, encoding };
                 self.publish_patiently(key, Pending { kind, channel, draft, idempotency, then }, replies);
