@@ -14,7 +14,7 @@ use crate::websocket::deflate::{Compressions, DeflateConfig, Deflaters, WINDOW_B
 use crate::websocket::{Opcode, write_frame, write_head};
 
 /// How a channel's records are written to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Encoding {
     /// What a record says.
     pub format: Format,
@@ -27,7 +27,7 @@ pub struct Encoding {
 }
 
 /// What a transport puts around a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Framing {
     /// Nothing: the record ends by its own form.
     Raw,
