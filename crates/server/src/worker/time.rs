@@ -6,17 +6,15 @@ use bongsu_core::hub::SubscriberKey;
 
 use super::Worker;
 use crate::connection::Phase;
+use crate::deadlines::Up;
 
 impl Worker {
     /// Has `on_due` called for a connection, unless it is armed anew before.
     pub(crate) fn arm(&mut self, key: SubscriberKey, due_ms: u64) {
         let Some(connection) = self.hub.sink(key) else { return };
-        connection.due_ms = due_ms;
-        // An entry that comes up earlier sees that it is not yet due and goes back.
-        if due_ms < connection.armed_ms {
-            connection.armed_ms = due_ms;
-            let generation = connection.generation;
-            self.deadlines.arm(key, generation, due_ms);
+        if connection.alarm.set(due_ms) {
+            let comes_up_ms = self.deadlines.arm(key, connection.generation, due_ms);
+            connection.alarm.armed(comes_up_ms);
         }
     }
 
@@ -29,11 +27,10 @@ impl Worker {
             let Some(connection) = self.hub.sink(entry.key).filter(|connection| connection.generation == entry.generation) else {
                 continue;
             };
-            connection.armed_ms = u64::MAX;
-            match connection.due_ms {
-                u64::MAX => (),
-                due_ms if due_ms > now_ms => self.arm(entry.key, due_ms),
-                _ => self.on_due(entry.key, now_ms),
+            match connection.alarm.comes_up(&entry, now_ms) {
+                Up::Nothing => (),
+                Up::Later(due_ms) => self.arm(entry.key, due_ms),
+                Up::Due => self.on_due(entry.key, now_ms),
             }
         }
         self.due = due;
