@@ -199,7 +199,8 @@ impl Worker {
             self.metrics.fault(code);
             return self.say(encoding, replies, |out| native::write_error(None, code, &message, out));
         }
-        self.arm(key, if every_ms > 0 { now_ms + every_ms } else { u64::MAX });
+        let idle_ms = self.shared.config.tcp.idle_timeout.as_millis();
+        self.arm(key, now_ms + if every_ms > 0 { every_ms } else { idle_ms });
         self.say(encoding, replies, |out| native::write_agreed(ping, every_ms, out));
     }
 
