@@ -20,6 +20,20 @@ from test_slow_policies import Stream, held_publishers, lag
 pytestmark = pytest.mark.direct
 
 
+def test_heart_beats_go_on_while_a_client_is_not_read_from(channel):
+    config = {"limits": {"exempt": [], "burst": "1s", "publications_per_second": 1}, "stomp": {"heartbeat_send": "100ms"}}
+    with Server(config) as server, Stomp(server, over="websocket", heart_beat="0,100") as stomp:
+        assert stomp.connected["heart-beat"].startswith("100,"), stomp.connected
+        for n in range(6):
+            stomp.say("SEND", str(n), destination="/" + channel)
+        beats = stomp.beats
+        deadline = time.monotonic() + 2.5
+        while stomp.beats < beats + 10:
+            assert time.monotonic() < deadline, "no more heart-beats"
+            stomp.buffer += stomp.receive()
+            stomp.skip_beats()
+
+
 def test_silent_lines_over_tls_are_let_go():
     with Server({"tcp": {"idle_timeout": "300ms"}}, tls=True) as server, reach(server, server.tcp) as lines:
         assert json.loads(lines.makefile("rb").readline())["bye"]["code"] == 4003
