@@ -20,6 +20,23 @@ from test_slow_policies import Stream, held_publishers, lag
 pytestmark = pytest.mark.direct
 
 
+def test_one_stream_that_publishes_too_fast_stops_no_other_for_good(channel):
+    """The streams of an HTTP/2 connection share a pace; who waits for it goes on when it may."""
+    with guarded(publications_per_second=20, burst="100ms") as server, http2_from(server) as connection:
+        quick = connection.websocket(channel_path(channel))
+        other = connection.websocket(channel_path(channel + "/other"), "bongsu.v1.json")
+        with Ndjson(server, channel) as reader:
+            reader.opened()
+            # In one write, so that the other stream speaks while the first is not read from.
+            connection.h2.send_data(quick.stream.id, b"".join(frame(TEXT, str(n).encode()) for n in range(10)))
+            connection.h2.send_data(other.stream.id, frame(TEXT, b'{"ping":1}'))
+            connection.flush()
+            assert [reader.take().data for _ in range(10)] == [str(n) for n in range(10)]
+        assert fault_count(server, "rate-limited") >= 1
+        other.send('{"ping":2}')
+        assert [json.loads(other.recv()) for _ in range(2)] == [{"pong": 1}, {"pong": 2}]
+
+
 def test_heart_beats_go_on_while_a_client_is_not_read_from(channel):
     config = {"limits": {"exempt": [], "burst": "1s", "publications_per_second": 1}, "stomp": {"heartbeat_send": "100ms"}}
     with Server(config) as server, Stomp(server, over="websocket", heart_beat="0,100") as stomp:
