@@ -157,10 +157,6 @@ impl Worker {
         let idle_ms = self.shared.config.http.idle_timeout.as_millis();
         let response = with_origin(response, exchange, &self.shared.vary_origin);
         let bytes = self.whole(key, response, exchange.head_only, true);
-        if let Some(connection) = self.hub.sink(key).filter(|connection| connection.visitor.from_proxy) {
-            // The next request that the proxy passes on may be another's.
-            connection.visitor.guest = None;
-        }
         self.set_phase(key, Phase::Head);
         self.become_kind(key, metrics::TransportKind::Http);
         self.arm(key, self.now_ms() + idle_ms);

@@ -426,9 +426,12 @@ impl Worker {
 
     /// Sets what a connection is about.
     pub(crate) fn set_phase(&mut self, key: SubscriberKey, phase: Phase) {
-        if let Some(connection) = self.hub.sink(key) {
-            connection.phase = phase;
+        let Some(connection) = self.hub.sink(key) else { return };
+        if matches!(phase, Phase::Head) && connection.visitor.from_proxy {
+            // The next request that the proxy passes on may be another's.
+            connection.visitor.guest = None;
         }
+        connection.phase = phase;
     }
 
     fn close_timeout_ms(&self) -> u64 {
