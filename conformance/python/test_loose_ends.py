@@ -79,3 +79,11 @@ def test_a_long_poll_that_was_answered_counts_no_longer_for_the_client_behind_a_
 
 def readable(connection):
     return bool(select.select([connection.sock], [], [], 0.05)[0])
+
+
+def test_a_head_request_is_refused_without_a_body():
+    config = {"proxy": {"trusted": ["127.0.0.1"]}}
+    with Server(config) as server, Raw(server) as raw:
+        raw.send(f"HEAD /health HTTP/1.1\r\nHost: {server.address}\r\nX-Forwarded-For: nonsense\r\n\r\n".encode())
+        told = raw.read_to_end()
+        assert told.startswith(b"HTTP/1.1 400") and told.endswith(b"\r\n\r\n"), told

@@ -275,7 +275,7 @@ impl Worker {
         }
         if let Err(problem) = self.recognise(key, &request) {
             self.metrics.fault(problem.code);
-            self.answer_last(key, &Exchange::unread(), problem.into_response(), CloseReason::Limit);
+            self.answer_last(key, &Exchange::last(&request), problem.into_response(), CloseReason::Limit);
             return false;
         }
         let door = self.hub.sink(key).map_or(Door::Http, |connection| connection.visitor.door);
