@@ -81,6 +81,29 @@ def readable(connection):
     return bool(select.select([connection.sock], [], [], 0.05)[0])
 
 
+def test_an_answer_that_is_read_slowly_is_not_idle(channel):
+    """A page that takes longer than http.idle_timeout to read arrives whole, however the connection was asked to go on."""
+    config = {"http": {"idle_timeout": "300ms", "body_bytes_max": "2 MiB"}, "delivery": {"send_buffer_bytes": "16 KiB"}}
+    with Server(config) as server:
+        for _ in range(3):
+            publish(server, channel, b"x" * 300_000)
+        for connection_header in ("", "Connection: close\r\n"):
+            with Raw(server, receive_buffer=4096) as raw:
+                raw.send(f"GET {channel_path(channel)} HTTP/1.1\r\nHost: {server.address}\r\n{connection_header}\r\n".encode())
+                collected, began = b"", time.monotonic()
+                while time.monotonic() - began < 1:
+                    collected += raw.socket.recv(16_384)
+                    time.sleep(0.02)
+                assert len(collected) < 800_000, "this is about what still waits after more than the idle timeout"
+                collected += raw.read_to_end() if connection_header else b""
+                while not collected.endswith(b"}") and not connection_header:
+                    chunk = raw.socket.recv(65536)
+                    assert chunk, "it was cut off"
+                    collected += chunk
+                head, _, body = collected.partition(b"\r\n\r\n")
+                assert len(json.loads(body)["publications"]) == 3
+
+
 def test_a_head_request_is_refused_without_a_body():
     config = {"proxy": {"trusted": ["127.0.0.1"]}}
     with Server(config) as server, Raw(server) as raw:

@@ -33,9 +33,15 @@ impl<S: Sink> Hub<S> {
         blocked.into_iter().filter_map(|key| Some((key, self.slowness(key, history, now_ms)?))).collect()
     }
 
+    /// How long a connection has taken nothing of what waits for it.
+    pub fn stalled_ms(&self, key: SubscriberKey, now_ms: u64) -> u64 {
+        let outbox = self.subscribers.get(key as usize).and_then(|subscriber| subscriber.outbox.as_ref());
+        outbox.map_or(0, |outbox| now_ms.saturating_sub(outbox.progress_ms))
+    }
+
     fn slowness(&mut self, key: SubscriberKey, history: &impl History, now_ms: u64) -> Option<Disconnect> {
         let subscriber = self.subscribers.get(key as usize)?;
-        let stalled_ms = subscriber.outbox.as_ref().map_or(0, |outbox| now_ms.saturating_sub(outbox.progress_ms));
+        let stalled_ms = self.stalled_ms(key, now_ms);
         let slots = subscriber.subscriptions.len() as Slot;
         let followed = || subscriber.subscriptions.iter().filter(|subscription| subscription.tape != FREE);
         let count = followed().count();

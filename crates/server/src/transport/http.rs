@@ -115,6 +115,11 @@ impl Worker {
         if self.is_body_on_its_way(key) {
             return;
         }
+        if self.hub.waiting_bytes(key) > 0 {
+            // It is not silent but reads its answer. One that stops is found as slow.
+            let idle_ms = self.shared.config.http.idle_timeout.as_millis();
+            return self.arm(key, self.now_ms() + idle_ms);
+        }
         let Some(connection) = self.hub.sink(key) else { return };
         let begun = matches!(connection.phase, Phase::Body(_)) || !connection.unread.is_empty();
         if !begun {

@@ -7,6 +7,7 @@ use bongsu_core::hub::SubscriberKey;
 use super::Worker;
 use crate::connection::Phase;
 use crate::deadlines::Up;
+use crate::metrics::CloseReason;
 
 impl Worker {
     /// Has `on_due` called for a connection, unless it is armed anew before.
@@ -67,9 +68,19 @@ impl Worker {
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
-                self.close(key, reason);
+                self.on_closing_due(key, reason, now_ms);
             }
         }
+    }
+
+    /// An answer that is still being read, however slowly, may go on; everything else has had its time.
+    fn on_closing_due(&mut self, key: SubscriberKey, reason: CloseReason, now_ms: u64) {
+        let patience_ms = self.shared.config.http.idle_timeout.as_millis();
+        let stalled_ms = self.hub.stalled_ms(key, now_ms);
+        if reason == CloseReason::Done && self.hub.waiting_bytes(key) > 0 && stalled_ms < patience_ms {
+            return self.arm(key, now_ms + patience_ms - stalled_ms);
+        }
+        self.close(key, reason);
     }
 
     fn close_slow(&mut self, now_ms: u64) {
