@@ -20,6 +20,94 @@ from test_slow_policies import Stream, held_publishers, lag
 pytestmark = pytest.mark.direct
 
 
+def ask(server, path, method="GET", body=""):
+    return f"{method} {path} HTTP/1.1\r\nHost: {server.address}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def finish(raw, *requests):
+    """Sends requests, and ends the sending half."""
+    raw.send(b"".join(requests))
+    raw.socket.shutdown(socket.SHUT_WR)
+    return raw
+
+
+def waiters_are(server, count):
+    return metric(get(server, "/metrics").body.decode(), "bongsu_connections") == count + 1
+
+
+def test_a_long_poll_that_has_finished_sending_is_answered(server, channel):
+    """`printf … | nc -N` ends its half right behind the request (RFC 9112, 9.6, leaves the other half open)."""
+    with Raw(server) as raw:
+        finish(raw, ask(server, channel_path(channel, wait=30)))
+        time_to_notice(server, channel)
+        position = publish(server, channel, "worth the wait")
+        answer = raw.answer()
+        assert (answer.status, answer.json()["cursor"]) == (200, position)
+        assert answer.headers["connection"] == "close"
+        assert raw.read_to_end() == b"", "and the other half ends too"
+
+
+def time_to_notice(server, channel):
+    """Until the server has seen what was sent before: it reads its connections in the order in which they become readable."""
+    for _ in range(20):
+        get(server, channel_path(channel))
+
+
+def test_a_wait_ends_in_time_for_one_that_has_finished_sending(server, channel):
+    with Raw(server) as raw:
+        answer = finish(raw, ask(server, channel_path(channel, wait=1))).answer()
+        assert answer.status == 204 and "bongsu-cursor" in answer.headers
+        assert raw.read_to_end() == b""
+
+
+def test_what_was_asked_behind_a_long_poll_is_answered_too(server, channel):
+    with Raw(server) as raw:
+        finish(raw, ask(server, channel_path(channel, wait=30)), ask(server, channel_path(channel), "POST", "mine"), ask(server, "/health"))
+        time_to_notice(server, channel)
+        publish(server, channel, "first")
+        told = raw.read_to_end()
+        assert re.findall(rb"HTTP/1.1 (\d+) ", told) == [b"200", b"201", b"200"], told
+    assert [entry["data"] for entry in get(server, channel_path(channel)).json()["publications"]] == ["first", "mine"]
+
+
+def test_a_request_that_is_cut_off_behind_a_long_poll_is_not_waited_for(server, channel):
+    with Raw(server) as raw:
+        finish(raw, ask(server, channel_path(channel, wait=30)), b"GET /health HTTP/1.1\r\nHo")
+        time_to_notice(server, channel)
+        publish(server, channel, "first")
+        assert raw.answer().status == 200
+        assert raw.read_to_end() == b""
+
+
+def test_a_long_poll_that_is_reset_waits_no_longer():
+    with Server() as server, Raw(server) as raw:
+        finish(raw, ask(server, channel_path("reset", wait=30)))
+        eventually("it waits", lambda: waiters_are(server, 1))
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        raw.close()
+        eventually("it is gone", lambda: waiters_are(server, 0))
+
+
+def test_a_command_without_a_line_end_is_not_dropped_while_it_has_to_wait():
+    """`printf '{"publish":…}' | nc -N` to a channel whose publishers wait: it is held, and answered when it may go on."""
+    config = {
+        "http": {"body_bytes_max": "8 MiB"}, "history": {"bytes_max": "64 MiB"},
+        "delivery": {"lag_bytes_max": "256 KiB", "lag_age_max": "1s", "send_buffer_bytes": "16 KiB", "pause_max": "20s"},
+        "channels": [{"pattern": "pause/**", "slow": "pause"}],
+    }
+    with Server(config) as server:
+        with Stream(server, "pause/a"), reach(server, server.tcp) as lines:
+            lag(server, "pause/a")
+            lines.sendall(b'{"publish":"pause/a","data":"patient","id":1}')
+            lines.shutdown(socket.SHUT_WR)
+            eventually("it waits", lambda: held_publishers(server) == 1)
+            time_to_notice(server, "other")
+            server_side = lines.makefile("rb")
+            # The subscriber never reads, and is closed for it.
+            assert "position" in json.loads(server_side.readline())
+            assert server_side.readline() == b""
+
+
 def test_one_stream_that_publishes_too_fast_stops_no_other_for_good(channel):
     """The streams of an HTTP/2 connection share a pace; who waits for it goes on when it may."""
     with guarded(publications_per_second=20, burst="100ms") as server, http2_from(server) as connection:

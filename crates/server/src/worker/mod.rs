@@ -296,7 +296,7 @@ impl Worker {
                 }
             }
             Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
-            _ if connection.reader.is_none() => self.resume(key),
+            _ if connection.reader.is_none() || connection.half_closed => self.resume(key),
             _ => (),
         }
     }
