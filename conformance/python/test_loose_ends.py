@@ -198,3 +198,21 @@ def test_a_head_request_is_refused_without_a_body():
         raw.send(f"HEAD /health HTTP/1.1\r\nHost: {server.address}\r\nX-Forwarded-For: nonsense\r\n\r\n".encode())
         told = raw.read_to_end()
         assert told.startswith(b"HTTP/1.1 400") and told.endswith(b"\r\n\r\n"), told
+
+
+REFUSED = [
+    ("POST", "/channels/$presence/a", "x", 403), ("POST", "/channels/a//b", "x", 400), ("GET", "/channels/$presence/a", "", 403), ("GET", "/nowhere", "", 404),
+    ("PUT", "/channels/a", "", 405), ("GET", "/subscribe", "", 400), ("GET", "/channels/a?after=nonsense", "", 400), ("GET", "/stomp", "", 426),
+    ("POST", "/channels/a", "x" * 70_000, 413), ("GET", "/channels/a?wait=99999", "", 400), ("GET", "/channels/%zz", "", 400),
+]
+
+
+@pytest.mark.parametrize("method, path, body, status", REFUSED)
+def test_a_refusal_is_counted_once(server, method, path, body, status):
+    def faults():
+        return metric(get(server, "/metrics").body.decode(), "bongsu_faults_total")
+
+    before = faults()
+    with Raw(server) as raw:
+        assert raw.send(ask(server, path, method, body)).answer().status == status
+    assert faults() == before + 1

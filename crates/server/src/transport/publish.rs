@@ -113,7 +113,7 @@ impl Worker {
 
     /// Does what follows on a publication, or on its refusal.
     pub(crate) fn conclude(&mut self, key: SubscriberKey, then: Then, result: Result<Position, PublishFault>, replies: &mut BytesMut) {
-        if result == Err(PublishFault::Held) && !matches!(then, Then::Answer(_)) {
+        if result == Err(PublishFault::Held) {
             self.metrics.fault(publish_problem(PublishFault::Held).code);
         }
         match then {
@@ -124,7 +124,8 @@ impl Worker {
                     let response = Response::new(201).header("bongsu-cursor", &position).header("cache-control", "no-store");
                     self.answer(key, &exchange, response.body("application/json", body));
                 }
-                Err(fault) => self.refuse(key, &exchange, publish_problem(fault)),
+                // It was counted when the attempt was made, or its time was over.
+                Err(fault) => self.answer(key, &exchange, publish_problem(fault).into_response()),
             },
             Then::Batch { id, mut batch } => {
                 batch.result(id.as_ref(), result);
