@@ -32,7 +32,7 @@ def finish(raw, *requests):
 
 
 def waiters_are(server, count):
-    return metric(get(server, "/metrics").body.decode(), "bongsu_connections") == count + 1
+    return metric(get(server, "/metrics").body.decode(), "bongsu_connections", transport="long-poll") == count
 
 
 def test_a_long_poll_that_has_finished_sending_is_answered(server, channel):
@@ -66,7 +66,7 @@ def test_what_was_asked_behind_a_long_poll_is_answered_too(server, channel):
         time_to_notice(server, channel)
         publish(server, channel, "first")
         told = raw.read_to_end()
-        assert re.findall(rb"HTTP/1.1 (\d+) ", told) == [b"200", b"201", b"200"], told
+        assert re.findall(rb"HTTP/1.1 (\d+) ", told) == [b"100", b"200", b"201", b"200"], told
     assert [entry["data"] for entry in get(server, channel_path(channel)).json()["publications"]] == ["first", "mine"]
 
 
@@ -79,11 +79,25 @@ def test_a_request_that_is_cut_off_behind_a_long_poll_is_not_waited_for(server, 
         assert raw.read_to_end() == b""
 
 
-def test_a_long_poll_that_is_reset_waits_no_longer():
+def test_http_1_0_knows_no_interim_answer(server, channel):
+    with Raw(server) as raw:
+        finish(raw, ask(server, channel_path(channel, wait=1)).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert raw.read_to_end().startswith(b"HTTP/1.1 204")
+
+
+RESET = b"\x01\0\0\0\0\0\0\0"
+
+
+@pytest.mark.parametrize("half_first, linger", [(False, bytes(8)), (False, RESET), (True, RESET)], ids=["closed", "reset", "half, then reset"])
+def test_a_long_poll_whose_client_has_gone_waits_no_longer(half_first, linger):
+    """A close looks like the end of the client's half alone; what the server sends then finds out."""
     with Server() as server, Raw(server) as raw:
-        finish(raw, ask(server, channel_path("reset", wait=30)))
+        raw.send(ask(server, channel_path("gone", wait=30)))
         eventually("it waits", lambda: waiters_are(server, 1))
-        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        if half_first:
+            raw.socket.shutdown(socket.SHUT_WR)
+            assert raw.socket.recv(100).startswith(b"HTTP/1.1 100 "), "which every client of HTTP/1.1 discards"
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         raw.close()
         eventually("it is gone", lambda: waiters_are(server, 0))
 

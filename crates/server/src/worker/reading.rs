@@ -9,6 +9,7 @@ use tokio::task::spawn_local;
 use super::{Worker, WorkerRef};
 use crate::admission::Visitor;
 use crate::connection::Phase;
+use crate::http::Version;
 use crate::http2::Socket;
 use crate::link::{Link, Read};
 use crate::metrics::CloseReason;
@@ -193,7 +194,8 @@ impl Worker {
             Phase::Waiting(waiting) if still_receives => {
                 // RFC 9112, 9.6: the last answer of a connection says so.
                 waiting.exchange.keep_alive &= !rest.is_empty();
-                return self.go_on_half_closed(key);
+                let version = waiting.exchange.version;
+                return self.go_on_waiting(key, version);
             }
             // It has asked all that it wanted and still reads the answers.
             Phase::Head | Phase::Body(_) if still_receives && (waits || connection.held.is_some()) => return self.go_on_half_closed(key),
@@ -205,6 +207,15 @@ impl Worker {
         self.close(key, reason);
     }
 
+    /// Who waits sends no more. It may have gone, which looks the same, so that it is sent something: the system of one that has gone
+    /// answers by a reset. RFC 9110, 15.2.1: a client discards a 100 that it did not ask for; HTTP/1.0 knows none.
+    fn go_on_waiting(&mut self, key: SubscriberKey, version: Version) {
+        self.go_on_half_closed(key);
+        if version == Version::Http11 {
+            self.send(key, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+    }
+
     /// The peer sends no more, but still receives. Nobody reads from it any longer, so that its break must be waited for by itself.
     pub(crate) fn go_on_half_closed(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
@@ -214,10 +225,10 @@ impl Worker {
             link.broken().await;
             let Some(worker) = me.upgrade() else { return };
             let mut worker = worker.borrow_mut();
-            if worker.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
-                worker.close(key, CloseReason::Vanished);
-                worker.settle();
-            }
+            let Some(connection) = worker.hub.sink(key).filter(|connection| connection.generation == generation) else { return };
+            let left = matches!(connection.phase, Phase::Waiting(_));
+            worker.close(key, if left { CloseReason::Client } else { CloseReason::Vanished });
+            worker.settle();
         });
         // It takes the place of the task that read, which has ended.
         connection.reader = Some(watch.abort_handle());
