@@ -59,6 +59,7 @@ impl Worker {
             let mut input = if own { std::mem::take(&mut connection.unread) } else { std::mem::take(&mut buffer) };
             input.reserve(if own { input.len().clamp(4 << 10, READ_BUFFER_BYTES) } else { READ_BUFFER_BYTES });
             let read = connection.link.try_read(&mut input);
+            let came = input.len();
             let news = connection.link.take_tls_news();
             if let Some(news) = news {
                 self.on_tls(key, news);
@@ -77,7 +78,8 @@ impl Worker {
                 self.read_buffer = buffer;
                 return Reading::Handover(first, visitor);
             }
-            self.keep_unread(key, generation, &mut input);
+            let untouched = own && input.len() == came;
+            self.keep_unread(key, generation, &mut input, untouched);
             if own {
                 self.read_buffer = buffer;
             } else {
@@ -125,11 +127,11 @@ impl Worker {
         Some((Bytes::copy_from_slice(&input.split()), visitor))
     }
 
-    /// Keeps what could not be used yet: in memory of its own, unless it already is.
-    fn keep_unread(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) {
+    /// Keeps what could not be used yet. Untouched is what nothing was used of, in memory of the connection's own.
+    fn keep_unread(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut, untouched: bool) {
         let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else { return };
         if !input.is_empty() {
-            connection.unread = BytesMut::from(&input[..]);
+            connection.unread = kept(input, untouched);
         }
         self.weigh(key);
     }
@@ -259,8 +261,10 @@ impl Worker {
         let generation = connection.generation;
         let pending = connection.phase.stomp().is_some_and(StompPhase::has_pending);
         if !input.is_empty() || pending {
+            let came = input.len();
             self.on_input(key, &mut input);
-            self.keep_unread(key, generation, &mut input);
+            let untouched = input.len() == came;
+            self.keep_unread(key, generation, &mut input, untouched);
         }
         if self.hub.sink(key).is_some_and(|connection| connection.half_closed) {
             self.end_when_done(key);
@@ -295,7 +299,36 @@ async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32
     }
 }
 
+/// What is kept of input: a copy, which holds no more than it must. What only grows is left where it is, with room to grow: copied at each
+/// read, a large message that comes byte by byte would cost more than all else.
+fn kept(input: &mut BytesMut, untouched: bool) -> BytesMut {
+    if untouched && input.capacity() <= 2 * input.len() { std::mem::take(input) } else { BytesMut::from(&input[..]) }
+}
+
 /// How often a connection is read from before others have their turn.
 const READS_MAX: usize = 8;
 /// How much is read at once.
 const READ_BUFFER_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_grows_is_not_copied_and_what_is_small_holds_no_more_than_it_must() {
+        let mut large = BytesMut::with_capacity(150_000);
+        large.resize(100_000, b'x');
+        let at = large.as_ptr();
+        assert_eq!(kept(&mut large, true).as_ptr(), at);
+
+        let mut small = BytesMut::with_capacity(64 << 10);
+        small.resize(100, b'x');
+        assert!(kept(&mut small, true).capacity() < 200);
+
+        // What stands behind something that was used still holds the memory of that.
+        let mut rest = BytesMut::with_capacity(100_000);
+        rest.resize(100_000, b'x');
+        _ = rest.split_to(99_000);
+        assert!(kept(&mut rest, false).as_ptr() != rest.as_ptr());
+    }
+}
