@@ -41,6 +41,7 @@ use crate::transport::stomp::Consumers;
 use crate::transport::udp::Udp;
 use held::Held;
 use leaving::Leaving;
+use reading::Readable;
 
 /// A worker, shared by the tasks of its thread.
 pub(crate) type WorkerRef = Rc<RefCell<Worker>>;
@@ -61,6 +62,7 @@ pub(crate) struct Worker {
     due: Vec<Entry>,
     announced: Vec<Announcement>,
     read_buffer: BytesMut,
+    readable: Arc<Readable>,
     /// Serves every WebSocket here whose messages are each compressed by themselves.
     pub(crate) inflater: Inflater,
     /// Codes the answers to polls.
@@ -138,6 +140,7 @@ impl Worker {
                 due: Vec::new(),
                 announced: Vec::new(),
                 read_buffer: BytesMut::new(),
+                readable: Arc::default(),
                 inflater: Inflater::new(),
                 coder,
                 burden: Burden::default(),
