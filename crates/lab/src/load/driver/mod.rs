@@ -1,5 +1,8 @@
 //! One run of a plan, from the first connection to the report.
 
+mod account;
+mod slow;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
@@ -7,11 +10,15 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
+use account::Mark;
+
+use super::balance::Balance;
+use super::check::check;
 use super::inflate::Inflated;
 use super::subscriber::{Peer, Words, channels_of};
 use super::tally::Tally;
 use super::wire::Stamp;
-use super::{PAYLOAD_BYTES_MIN, Pace, Plan, Progress, Report, RunFault, Sample, Transport, Usage};
+use super::{PAYLOAD_BYTES_MIN, Pace, Plan, Progress, Report, RunFault, Transport, Usage};
 
 /// Does what the plan says and reports what it showed.
 pub fn run(plan: &Plan) -> Result<Report, RunFault> {
@@ -32,35 +39,14 @@ pub fn run_watched(plan: &Plan, watch: &mut dyn FnMut(Progress)) -> Result<Repor
         }
         driver.publish()?;
     }
+    driver.settle_slow_subscribers()?;
     let after = plan.server_pid.and_then(Usage::of);
-    let mut report = driver.report;
+    let mut report = driver.finish();
     if let (Some(before), Some(idle), Some(after)) = (before, idle, after) {
         report.server_rss_bytes = Some([before.rss_bytes, idle.rss_bytes, after.rss_bytes]);
         report.rss_per_idle_connection = Some((idle.rss_bytes as f64 - before.rss_bytes as f64) / plan.subscribers as f64);
     }
     Ok(report)
-}
-
-fn check(plan: &Plan) -> Result<(), RunFault> {
-    let refused = match plan {
-        Plan { subscribers: 0, .. } => "no subscribers",
-        Plan { publishers: 0, .. } => "no publishers",
-        Plan { slow_subscribers, subscribers, .. } if slow_subscribers > subscribers => "more slow subscribers than subscribers",
-        Plan { subscriptions_per_connection: 0, .. } => "no subscriptions",
-        Plan { channels, subscriptions_per_connection, .. } if channels < subscriptions_per_connection => {
-            "a connection cannot subscribe to a channel twice: more channels, or fewer subscriptions"
-        }
-        Plan { subscriptions_per_connection: 2.., target, .. } if !target.names_several_channels() => {
-            "over this transport a connection has one subscription"
-        }
-        Plan { pace: Pace::InFlight(0), .. } => "a window of nothing",
-        Plan { pace: Pace::PerSecond(rate), .. } if rate.is_nan() || *rate <= 0.0 => "a rate of nothing",
-        Plan { ramp_per_second: Some(rate), .. } if rate.is_nan() || *rate <= 0.0 => "a ramp that never rises",
-        Plan { poll_interval, target, .. } if target.transport == Transport::Poll && poll_interval.is_zero() => "polls without a pause",
-        Plan { payload_bytes, .. } if *payload_bytes < PAYLOAD_BYTES_MIN => "a payload too short for its stamp of 15 bytes",
-        _ => return Ok(()),
-    };
-    Err(RunFault::Plan(refused))
 }
 
 struct Driver<'a> {
@@ -86,26 +72,14 @@ struct Driver<'a> {
     report: Report,
 }
 
-/// What was counted at one moment.
-#[derive(Clone, Copy, Default)]
-struct Mark {
-    at: Duration,
-    deliveries: u64,
-    echoes: u64,
-    published: u64,
-    read: u64,
-    written: u64,
-    publisher_bytes: u64,
-    server: Option<Usage>,
-    driver: Option<Usage>,
-}
-
 impl<'a> Driver<'a> {
     fn new(plan: &'a Plan, watch: &'a mut dyn FnMut(Progress)) -> Result<Self, RunFault> {
+        let lanes_of = |index| channels_of(plan, index).into_iter().flat_map(|channel| (channel..plan.lanes()).step_by(plan.channels));
         let mut receivers = vec![0; plan.lanes()];
-        for index in plan.slow_subscribers..plan.subscribers {
-            let lanes = channels_of(plan, index).into_iter().flat_map(|channel| (channel..plan.lanes()).step_by(plan.channels));
-            lanes.for_each(|lane| receivers[lane] += 1);
+        (plan.slow_subscribers..plan.subscribers).flat_map(lanes_of).for_each(|lane| receivers[lane] += 1);
+        let mut tally = Tally::new(receivers)?;
+        if plan.latency_apart {
+            (0..plan.slow_subscribers).flat_map(lanes_of).for_each(|lane| tally.leave_out(lane));
         }
         Ok(Self {
             plan,
@@ -118,15 +92,23 @@ impl<'a> Driver<'a> {
             polls: BinaryHeap::new(),
             stamp: Stamp::new(),
             filling: super::wire::filling(plan.filling, plan.payload_bytes - PAYLOAD_BYTES_MIN),
-            tally: Tally::new(receivers)?,
+            tally,
             began: Instant::now(),
             started: Instant::now(),
             slow_read_at: Duration::ZERO,
             ready: 0,
             watched_at: Instant::now(),
             sampled: Mark::default(),
-            report: Report { subscribers: plan.subscribers, ..Report::default() },
+            report: Report { subscribers: plan.subscribers, slow_subscribers: plan.slow_subscribers, ..Report::default() },
         })
+    }
+
+    /// The report, with what the server itself has to say. It is asked while the connections still stand: what is pending is not abandoned yet.
+    fn finish(&mut self) -> Report {
+        let mut report = std::mem::take(&mut self.report);
+        report.received = self.tally.deliveries + report.slow_deliveries + report.echoes;
+        report.balance = self.plan.metrics.as_ref().and_then(|(address, path)| Balance::ask(*address, path, &report));
+        report
     }
 
     /// Opens them with so many under way at once, and times it.
@@ -309,31 +291,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn read_slow_subscribers(&mut self) {
-        let now = self.started.elapsed();
-        if self.plan.slow_pause.is_zero() || now < self.slow_read_at {
-            return;
-        }
-        self.slow_read_at = now + self.plan.slow_pause;
-        for index in 0..self.plan.slow_subscribers {
-            let peer = &mut self.peers[index];
-            let stamp = &self.stamp;
-            let report = &mut self.report;
-            let lanes = self.plan.lanes() as u64;
-            let words = Words::of_subscribers(&self.plan.target);
-            let read = peer.read(words, &mut self.buffer, &mut self.inflated, |subscriptions, data| {
-                stamp.each(data, |number| {
-                    let Some(subscription) = subscription(subscriptions, number, lanes) else { return };
-                    report.slow_deliveries += 1;
-                    report.slow_lost += number.saturating_sub(subscription.1) / lanes;
-                    report.repeated += u64::from(number < subscription.1);
-                    subscription.1 = number + lanes;
-                });
-            });
-            peer.closed |= read.is_err();
-        }
-    }
-
     /// Waits for what is still under way: those who poll have to ask for it.
     fn drain(&mut self) -> Result<(), RunFault> {
         let interval = if self.plan.target.transport == Transport::Poll { self.plan.poll_interval } else { Duration::ZERO };
@@ -345,63 +302,6 @@ impl<'a> Driver<'a> {
         self.report.lost = self.tally.lost;
         self.report.repeated += self.tally.repeated;
         Ok(())
-    }
-
-    fn mark(&self) -> Mark {
-        let (subscribers, publishers) = self.peers.split_at(self.plan.subscribers);
-        Mark {
-            at: self.started.elapsed(),
-            deliveries: self.tally.deliveries + self.report.slow_deliveries,
-            echoes: self.report.echoes,
-            published: self.tally.next(),
-            read: subscribers.iter().map(|peer| peer.bytes_read).sum(),
-            written: subscribers.iter().map(|peer| peer.bytes_written).sum(),
-            publisher_bytes: publishers.iter().map(|peer| peer.bytes_read + peer.bytes_written).sum(),
-            server: self.plan.server_pid.and_then(Usage::of),
-            driver: Usage::of(std::process::id()),
-        }
-    }
-
-    /// Notes how things stand, and tells whoever watches.
-    fn sample(&mut self, end: Duration) {
-        let (last, at) = (self.sampled, self.started.elapsed());
-        let deliveries = self.tally.deliveries + self.report.slow_deliveries;
-        let server = self.plan.server_pid.and_then(Usage::of);
-        let seconds = (at - last.at).as_secs_f64().max(f64::EPSILON);
-        let sample = Sample {
-            seconds: at.as_secs_f64(),
-            deliveries_per_second: (deliveries - last.deliveries) as f64 / seconds,
-            server_cpu_cores: last.server.zip(server).map(|(last, now)| (now.cpu_seconds - last.cpu_seconds) / seconds),
-            server_rss_bytes: server.map(|server| server.rss_bytes),
-        };
-        self.sampled = Mark { at, deliveries, server, ..last };
-        self.report.timeline.push(sample);
-        let Sample { seconds, deliveries_per_second, .. } = sample;
-        (self.watch)(Progress::Publishing { seconds, of: end.as_secs_f64(), deliveries_per_second });
-    }
-
-    fn account(&mut self, begin: Mark, end: Mark) {
-        let report = &mut self.report;
-        report.publications = end.published - begin.published;
-        report.deliveries = end.deliveries - begin.deliveries;
-        report.echoes = end.echoes - begin.echoes;
-        report.seconds = (end.at - begin.at).as_secs_f64();
-        report.deliveries_per_second = report.deliveries as f64 / report.seconds;
-        let (read, written) = ((end.read - begin.read) as f64, (end.written - begin.written) as f64);
-        report.bytes_per_delivery = read / report.deliveries.max(1) as f64;
-        report.bytes_per_subscriber_second = (read + written) / report.seconds / self.plan.subscribers as f64;
-        report.bytes_per_publication = (end.publisher_bytes - begin.publisher_bytes) as f64 / report.publications.max(1) as f64;
-        report.latency_us = self.tally.latency();
-        report.latency_curve = self.tally.latency_curve();
-        let sent = report.deliveries + report.echoes;
-        let spent = |(begin, end): (Usage, Usage)| (end.cpu_seconds - begin.cpu_seconds) * 1e6;
-        let server = begin.server.zip(end.server);
-        let per = |spent: Option<f64>, count: u64| spent.filter(|_| count > 0).map(|spent| spent / count as f64);
-        report.server_cpu_us_per_delivery = per(server.map(spent), sent);
-        report.server_cpu_us_per_publication = per(server.map(spent), report.publications);
-        report.driver_cpu_us_per_delivery = per(begin.driver.zip(end.driver).map(spent), sent);
-        report.server_cpu_cores = server.map(|usages| spent(usages) / 1e6 / report.seconds);
-        report.server_system_share = server.map(|(begin, end)| end.system_share_since(&begin));
     }
 }
 
