@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BenchFault;
 use super::compare::Results;
-use super::figure::Figure;
+use super::figure::{Figure, Kind};
 
 /// A goal: a figure of a target in a scenario, by itself, beside that of another, or beside itself in other scenarios.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -94,7 +94,8 @@ impl Goal {
         let held = |scenario: &str, target: &str| Some(figure.held(figure.spread(&results.of(scenario, target)?.reports)?));
         let own = held(&self.scenario, &self.target)?;
         if self.to.is_none() && self.to_scenario.is_none() {
-            return Some((own, figure.name.to_owned()));
+            let word = if figure.kind == Kind::YesNo { format!(": {}", figure.show(own)) } else { String::new() };
+            return Some((own, format!("{}{word}", figure.name)));
         }
         let other = held(self.to_scenario.as_ref().unwrap_or(&self.scenario), self.to.as_ref().unwrap_or(&self.target))?;
         Some((own / other, format!("{} : {} ({})", figure.show(own), figure.show(other), figure.name)))

@@ -71,6 +71,9 @@ impl Lines {
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
+        // An axis of few powers of ten has lines between them.
+        let heights = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1), true);
+        let fine = self.log.1 && heights.is_some_and(|(least, most)| most / least < FINE_UNTIL);
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
         let legend = if curves.len() > 1 { LEGEND_WIDTH } else { 0 };
@@ -87,7 +90,8 @@ impl Lines {
             .x_desc(&self.x)
             .y_desc(&self.y)
             .x_label_formatter(&|value| short(*value))
-            .y_label_formatter(&|value| short(*value))
+            .y_labels(if fine { FINE_LINES } else { LINES })
+            .y_label_formatter(&|value| if fine && !is_round(*value) { String::new() } else { short(*value) })
             .label_style((FONT, 12))
             .draw()?;
         for (index, Curve { name, points, style }) in curves.iter().enumerate() {
@@ -161,6 +165,12 @@ fn range(values: impl Iterator<Item = f64>, log: bool) -> Option<(f64, f64)> {
     fits.then(|| if log { (least / 1.3, most * 1.3) } else { (least.min(0.0), most * 1.05) })
 }
 
+/// Whether it is 1, 2 or 5 times a power of ten: what is written on an axis that has a line for each digit.
+fn is_round(value: f64) -> bool {
+    let first = value / 10f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].iter().any(|round| (first - round).abs() < 0.01)
+}
+
 /// A number in few letters: 0.01, 5, 20k, 3M.
 pub(super) fn short(value: f64) -> String {
     let trim = |value: f64| {
@@ -183,6 +193,10 @@ pub(super) fn escape(text: impl Display) -> String {
 
 const FONT: &str = "sans-serif";
 const SIZE: (u32, u32) = (820, 380);
+/// Up to this ratio of the most to the least, an axis by powers of ten has a line for each digit.
+const FINE_UNTIL: f64 = 3000.0;
+const FINE_LINES: usize = 45;
+const LINES: usize = 10;
 const LEGEND_WIDTH: i32 = 170;
 const DASH: u32 = 5;
 const GAP: u32 = 4;
@@ -218,6 +232,15 @@ mod tests {
             assert!(svg.starts_with("<svg") && svg.contains("polyline") && !svg.contains("<b>"), "{svg}");
         }
         assert!(Lines::default().svg().expect("nothing to draw").is_none());
+    }
+
+    #[test]
+    fn few_powers_of_ten_have_numbers_between_them() {
+        assert!([0.02, 1.0, 5.0, 2000.0].iter().all(|&value| is_round(value)) && !is_round(30.0) && !is_round(0.07));
+        let lines =
+            |most| Lines { log: (true, true), curves: vec![("a".to_owned(), vec![(1.0, 10.0), (2.0, most)]).into()], ..Lines::default() };
+        let shown = |most| lines(most).svg().expect("drawn").expect("something to see").contains("\n20\n");
+        assert!(shown(100.0) && !shown(1e6));
     }
 
     #[test]

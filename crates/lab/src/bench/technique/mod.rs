@@ -200,22 +200,20 @@ impl Techniques {
             ("bytes".to_owned(), of("Bytes between server and each subscriber, both ways", "bytes a second", |point| point.bytes)),
             ("delay".to_owned(), of("From an update to its subscribers, mean", "milliseconds", |point| point.delay_ms.0)),
         ];
-        for key in ["cpu", "rate", "p99"] {
+        for (key, title) in GRID_PLOTS {
             let Some(figure) = Figure::named(key) else { continue };
-            let by_number = self.grid_lines(figure, "subscribers", |cell| (cell.payload_bytes, cell.subscribers), bytes_in_words);
-            let by_size = self.grid_lines(
-                figure,
-                "payload, bytes",
-                |cell| (cell.subscribers, cell.payload_bytes),
-                |many| format!("{many} subscribers"),
-            );
+            let by_number = self.grid_lines(title, figure, "subscribers", |cell| (cell.payload_bytes, cell.subscribers), bytes_in_words);
+            let mut by_size =
+                self.grid_lines(title, figure, "payload, bytes", |cell| (cell.subscribers, cell.payload_bytes), subscribers_in_words);
+            // All of them would hide each other.
+            by_size.curves.retain(|curve| !curve.name.starts_with("10 ") && !curve.name.starts_with("100 "));
             plots.extend([(format!("subscribers-{key}"), by_number), (format!("payload-bytes-{key}"), by_size)]);
         }
         plots
     }
 
     /// A figure over the grid: a colour for each of what `split` tells first, over what it tells second; the bare server with dashes.
-    fn grid_lines(&self, figure: &Figure, x: &str, split: fn(&Cell) -> (usize, usize), words: fn(usize) -> String) -> Lines {
+    fn grid_lines(&self, title: &str, figure: &Figure, x: &str, split: fn(&Cell) -> (usize, usize), words: fn(usize) -> String) -> Lines {
         let mut keys: Vec<usize> = self.grid.iter().map(|cell| split(cell).0).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -226,7 +224,7 @@ impl Techniques {
         };
         let curves = keys.into_iter().enumerate().flat_map(|key| [OWN, BARE].map(|server| curve(key, server))).collect();
         Lines {
-            title: format!("One publication in flight: {}", figure.name),
+            title: format!("{title} (one publication in flight)"),
             x: x.to_owned(),
             y: figure.name.to_owned(),
             log: (true, true),
@@ -328,6 +326,10 @@ fn bytes_in_words(bytes: usize) -> String {
     if bytes < 1024 { format!("{bytes} B") } else { format!("{} KiB", bytes / 1024) }
 }
 
+fn subscribers_in_words(many: usize) -> String {
+    if many == 1 { "1 subscriber".to_owned() } else { format!("{many} subscribers") }
+}
+
 /// This project's server, with room for what a poll every 30 s has to catch up with.
 fn own() -> TargetFile {
     TargetFile::itself("--workers 1 --set history.publications_max=100000 --set history.bytes_max=64MiB")
@@ -342,6 +344,10 @@ fn bare() -> TargetFile {
         ..TargetFile::default()
     }
 }
+
+/// What is drawn of the grid.
+const GRID_PLOTS: [(&str, &str); 3] =
+    [("cpu", "The server's processor time for a delivery"), ("rate", "Deliveries a second"), ("p99", "99 of 100 deliveries come within")];
 
 const OWN: &str = "bongsu";
 const BARE: &str = "bare epoll";
