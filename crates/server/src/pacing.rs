@@ -68,8 +68,12 @@ impl Worker {
         self.paused.0.insert((key, generation));
     }
 
-    /// Whether a connection is not to be read from now.
+    /// Whether a connection is not to be read from now: it is too fast, or what it publishes waits for subscribers.
     pub(crate) fn is_paused(&mut self, key: SubscriberKey) -> bool {
+        self.is_held(key) || self.is_too_fast(key)
+    }
+
+    fn is_too_fast(&mut self, key: SubscriberKey) -> bool {
         // Most of the time nobody is.
         if self.paused.0.is_empty() {
             return false;
