@@ -25,7 +25,7 @@ pub(super) struct TechniquesArgs {
     /// The folder for the plots (SVG), the figures (techniques.json) and the tables (techniques.md).
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Less than three minutes: fewer subscribers, shorter runs, and no polls every 30 s.
+    /// Less than three minutes: fewer subscribers and sizes, shorter runs, and no polls every 30 s.
     #[arg(long)]
     quick: bool,
 }

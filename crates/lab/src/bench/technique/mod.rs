@@ -2,6 +2,8 @@
 //! rates from one in a hundred seconds to a thousand a second; a stream of updates by POSTs and by a WebSocket; and how cost goes with
 //! size and number. From this project's own server and the bare one.
 
+mod plots;
+mod steps;
 mod tables;
 
 use std::path::Path;
@@ -10,12 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::BenchFault;
 use super::compare::run;
-use super::figure::{Figure, Spread};
-use super::plot::{Curve, Lines, bars};
-use super::scenario::{Publish, Scenario};
+use super::scenario::Scenario;
 use super::server::Start;
-use super::target::TargetFile;
-use crate::load::{Progress, Report, Transport};
+use crate::load::{Progress, Report};
+use steps::{Part, RAREST, Server, Step, bare, own, steps};
 
 /// How much of it is measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,30 +63,6 @@ pub struct Point {
     pub bytes: f64,
     /// From update to subscriber: mean and 99th percentile, in milliseconds.
     pub delay_ms: (f64, f64),
-}
-
-/// A technique: its name, how its subscribers receive, and for polls the seconds between two.
-type Technique = (&'static str, Transport, f64);
-
-/// One run: of what it is a part, whose name it goes by, and against which server.
-struct Step {
-    part: Part,
-    name: String,
-    scenario: Scenario,
-    server: Server,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Technique,
-    Publishing,
-    Grid,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Server {
-    Own,
-    Bare,
 }
 
 impl Techniques {
@@ -181,66 +157,6 @@ impl Techniques {
         write("techniques.md".to_owned(), self.tables())?;
         Ok(written)
     }
-
-    /// The plots, by the names of their files.
-    pub(super) fn plots(&self) -> Vec<(String, Lines)> {
-        let of = |title: &str, y: &str, read: fn(&Point) -> f64| Lines {
-            title: title.to_owned(),
-            x: "updates a second".to_owned(),
-            y: y.to_owned(),
-            log: (true, true),
-            curves: self
-                .techniques
-                .iter()
-                .map(|(name, points)| (name.clone(), points.iter().map(|point| (point.rate, read(point))).collect()).into())
-                .collect(),
-        };
-        let mut plots = vec![
-            ("load".to_owned(), of("The server's processor time for each subscriber", "µs of a second", |point| point.cpu_us)),
-            ("bytes".to_owned(), of("Bytes between server and each subscriber, both ways", "bytes a second", |point| point.bytes)),
-            ("delay".to_owned(), of("From an update to its subscribers, mean", "milliseconds", |point| point.delay_ms.0)),
-        ];
-        for (key, title) in GRID_PLOTS {
-            let Some(figure) = Figure::named(key) else { continue };
-            let by_number = self.grid_lines(title, figure, "subscribers", |cell| (cell.payload_bytes, cell.subscribers), bytes_in_words);
-            let mut by_size =
-                self.grid_lines(title, figure, "payload, bytes", |cell| (cell.subscribers, cell.payload_bytes), subscribers_in_words);
-            // All of them would hide each other.
-            by_size.curves.retain(|curve| !curve.name.starts_with("10 ") && !curve.name.starts_with("100 "));
-            plots.extend([(format!("subscribers-{key}"), by_number), (format!("payload-bytes-{key}"), by_size)]);
-        }
-        plots
-    }
-
-    /// A figure over the grid: a colour for each of what `split` tells first, over what it tells second; the bare server with dashes.
-    fn grid_lines(&self, title: &str, figure: &Figure, x: &str, split: fn(&Cell) -> (usize, usize), words: fn(usize) -> String) -> Lines {
-        let mut keys: Vec<usize> = self.grid.iter().map(|cell| split(cell).0).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let curve = |(color, key): (usize, usize), server: &str| {
-            let cells = self.grid.iter().filter(|cell| split(cell).0 == key && cell.server == server);
-            let points = cells.filter_map(|cell| Some((split(cell).1 as f64, (figure.read)(&cell.report)?))).collect();
-            Curve { name: format!("{}, {server}", words(key)), points, style: Some((color, server != OWN)) }
-        };
-        let curves = keys.into_iter().enumerate().flat_map(|key| [OWN, BARE].map(|server| curve(key, server))).collect();
-        Lines {
-            title: format!("{title} (one publication in flight)"),
-            x: x.to_owned(),
-            y: figure.name.to_owned(),
-            log: (true, true),
-            curves,
-        }
-    }
-
-    fn publishing_bars(&self, key: &str) -> Result<Option<String>, BenchFault> {
-        let Some(figure) = Figure::named(key) else { return Ok(None) };
-        let bar = |(name, report): &(String, Report)| {
-            let value = (figure.read)(report)?;
-            Some((name.clone(), Spread { median: value, least: value, most: value }))
-        };
-        let all: Vec<_> = self.publishing.iter().filter_map(bar).collect();
-        bars(&format!("{PUBLISHING_NAME} to one subscriber: {}", figure.name), &all, &|value| figure.show(value))
-    }
 }
 
 impl Point {
@@ -256,71 +172,6 @@ impl Point {
     }
 }
 
-fn technique(extent: Extent, transport: Transport, interval: f64, rate: f64) -> Scenario {
-    let polls = transport == Transport::Poll;
-    // Whoever polls has to have polled once before it is as it will be for ever.
-    let warm_up = if polls { interval } else { 0.5 };
-    let least = if extent.quick { 1.0 } else { 4.0 };
-    let seconds = if rate > 0.0 && rate < 1.0 { 2.0 / rate } else { least };
-    Scenario {
-        name: format!("{rate} updates/s"),
-        transport,
-        subscribers: if extent.quick { 100 } else { 200 },
-        rate: Some(rate),
-        publish: Publish::Ws,
-        poll_interval: interval,
-        seconds: Some(if polls { seconds.max(interval) } else { seconds }),
-        warm_up: Some(warm_up),
-        ..Scenario::default()
-    }
-}
-
-fn publishing(extent: Extent, publish: Publish) -> Scenario {
-    Scenario {
-        name: PUBLISHING_NAME.to_owned(),
-        subscribers: 1,
-        rate: Some(10_000.0),
-        publish,
-        publishers: if publish == Publish::Http { 8 } else { 1 },
-        seconds: Some(if extent.quick { 2.0 } else { 8.0 }),
-        ..Scenario::default()
-    }
-}
-
-fn cell(extent: Extent, payload_bytes: usize, subscribers: usize) -> Scenario {
-    Scenario {
-        name: format!("{subscribers} subscribers, {}", bytes_in_words(payload_bytes)),
-        subscribers,
-        payload_bytes,
-        seconds: Some(if extent.quick { 0.4 } else { 1.5 }),
-        ..Scenario::default()
-    }
-}
-
-fn steps(extent: Extent) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for &(name, transport, interval) in TECHNIQUES.iter().filter(|(_, _, interval)| !extent.quick || *interval < 30.0) {
-        let rates = if extent.quick { QUICK_RATES } else { RATES };
-        // Where a run takes a minute there are fewer.
-        for &rate in rates.iter().filter(|rate| interval < 30.0 || **rate != 10.0) {
-            let scenario = technique(extent, transport, interval, rate);
-            steps.push(Step { part: Part::Technique, name: name.to_owned(), scenario, server: Server::Own });
-        }
-    }
-    for (name, publish) in PUBLISHING {
-        let scenario = publishing(extent, publish);
-        steps.push(Step { part: Part::Publishing, name: name.to_owned(), scenario, server: Server::Own });
-    }
-    for &size in if extent.quick { QUICK_SIZES } else { SIZES } {
-        for &many in NUMBERS {
-            for (name, server) in [(BARE, Server::Bare), (OWN, Server::Own)] {
-                steps.push(Step { part: Part::Grid, name: name.to_owned(), scenario: cell(extent, size, many), server });
-            }
-        }
-    }
-    steps
-}
-
 /// 16 B, 1 KiB, 64 KiB.
 fn bytes_in_words(bytes: usize) -> String {
     if bytes < 1024 { format!("{bytes} B") } else { format!("{} KiB", bytes / 1024) }
@@ -329,52 +180,6 @@ fn bytes_in_words(bytes: usize) -> String {
 fn subscribers_in_words(many: usize) -> String {
     if many == 1 { "1 subscriber".to_owned() } else { format!("{many} subscribers") }
 }
-
-/// This project's server, with room for what a poll every 30 s has to catch up with.
-fn own() -> TargetFile {
-    TargetFile::itself("--workers 1 --set history.publications_max=100000 --set history.bytes_max=64MiB")
-}
-
-/// The bare epoll server.
-fn bare() -> TargetFile {
-    TargetFile {
-        name: BARE.to_owned(),
-        start: "bongsu bench ceiling --ports-file {dir}/ports.json".to_owned(),
-        ports_file: Some("ports.json".to_owned()),
-        ..TargetFile::default()
-    }
-}
-
-/// What is drawn of the grid.
-const GRID_PLOTS: [(&str, &str); 3] =
-    [("cpu", "The server's processor time for a delivery"), ("rate", "Deliveries a second"), ("p99", "99 of 100 deliveries come within")];
-
-const OWN: &str = "bongsu";
-const BARE: &str = "bare epoll";
-
-/// Zero comes first: what it costs to have them there. The rarest rate lies between it and the next, by its share of the updates.
-const RATES: &[f64] = &[0.0, 0.1, 1.0, 10.0, 100.0, 1000.0];
-const QUICK_RATES: &[f64] = &[0.0, 1.0, 10.0, 100.0, 1000.0];
-const RAREST: f64 = 0.01;
-
-const TECHNIQUES: &[Technique] = &[
-    ("poll every 30 s", Transport::Poll, 30.0),
-    ("poll every 5 s", Transport::Poll, 5.0),
-    ("poll every 1 s", Transport::Poll, 1.0),
-    ("long poll", Transport::LongPoll, 1.0),
-    ("server-sent events", Transport::Sse, 1.0),
-    ("WebSocket", Transport::WebSocket, 1.0),
-];
-
-const PUBLISHING: [(&str, Publish); 3] = [
-    ("POSTs on 8 kept connections", Publish::Http),
-    ("one WebSocket, payloads alone", Publish::Ws),
-    ("one WebSocket, native", Publish::Native),
-];
-const PUBLISHING_NAME: &str = "10,000 updates/s";
-const SIZES: &[usize] = &[16, 128, 1024, 8192, 65_536];
-const QUICK_SIZES: &[usize] = &[128, 65_536];
-const NUMBERS: &[usize] = &[1, 10, 100, 1000, 10_000];
 
 #[cfg(test)]
 mod tests {

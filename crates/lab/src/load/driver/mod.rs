@@ -1,6 +1,8 @@
 //! One run of a plan, from the first connection to the report.
 
 mod account;
+mod open;
+mod receive;
 mod slow;
 
 use std::cmp::Reverse;
@@ -11,11 +13,12 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use account::Mark;
+use receive::receive;
 
 use super::balance::Balance;
 use super::check::check;
 use super::inflate::Inflated;
-use super::subscriber::{Peer, Words, channels_of};
+use super::subscriber::{Peer, channels_of};
 use super::tally::Tally;
 use super::wire::Stamp;
 use super::{PAYLOAD_BYTES_MIN, Pace, Plan, Progress, Report, RunFault, Transport, Usage};
@@ -109,55 +112,6 @@ impl<'a> Driver<'a> {
         report.received = self.tally.deliveries + report.slow_deliveries + report.echoes;
         report.balance = self.plan.metrics.as_ref().and_then(|(address, path)| Balance::ask(*address, path, &report));
         report
-    }
-
-    /// Opens them with so many under way at once, and times it.
-    fn open_subscribers(&mut self) -> Result<(), RunFault> {
-        let began = Instant::now();
-        while self.ready < self.plan.subscribers {
-            let due = self.plan.ramp_per_second.map_or(usize::MAX, |ramp| (ramp * began.elapsed().as_secs_f64()) as usize + 1);
-            let may_be_there = self.plan.subscribers.min(self.ready + OPENING_MAX).min(due);
-            while self.peers.len() < may_be_there {
-                let mut peer = Peer::subscriber(self.plan, self.peers.len(), self.poll.registry())?;
-                // Those who poll are spread evenly over the interval, as strangers are.
-                let share = self.peers.len() as f64 / self.plan.subscribers as f64;
-                peer.poll_due = self.began.elapsed() + self.plan.poll_interval.mul_f64(share);
-                self.peers.push(peer);
-            }
-            self.opening_turn(began, self.plan.subscribers)?;
-        }
-        self.report.opened_per_second = self.plan.subscribers as f64 / began.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    fn open_publishers(&mut self) -> Result<(), RunFault> {
-        let publishers = self.plan.publishing_connections();
-        let began = Instant::now();
-        for lane in 0..publishers {
-            let peer = Peer::publisher(self.plan, lane % self.plan.channels, self.peers.len(), self.poll.registry())?;
-            self.peers.push(peer);
-            while self.peers.len() >= self.ready + OPENING_MAX {
-                self.opening_turn(began, self.plan.subscribers + publishers)?;
-            }
-        }
-        while self.ready < self.peers.len() {
-            self.opening_turn(began, self.plan.subscribers + publishers)?;
-        }
-        Ok(())
-    }
-
-    fn opening_turn(&mut self, began: Instant, wanted: usize) -> Result<(), RunFault> {
-        let patience =
-            OPENING_WAIT + self.plan.ramp_per_second.map_or(Duration::ZERO, |ramp| Duration::from_secs_f64(wanted as f64 / ramp));
-        self.turn(if self.plan.ramp_per_second.is_some() { RAMP_TURN } else { Duration::from_millis(100) })?;
-        if self.watched_at.elapsed() > WATCH_EVERY {
-            self.watched_at = Instant::now();
-            (self.watch)(Progress::Opening { ready: self.ready, wanted });
-        }
-        if began.elapsed() > patience {
-            return Err(RunFault::Opening { ready: self.ready, wanted, seconds: patience.as_secs() });
-        }
-        Ok(())
     }
 
     /// Lets so much time pass, and answers what has to be answered.
@@ -305,57 +259,10 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// Reads one peer and tallies what it got.
-#[expect(clippy::too_many_arguments, reason = "the driver's fields, borrowed apart while its events are walked")]
-fn receive(
-    peer: &mut Peer,
-    index: usize,
-    plan: &Plan,
-    buffer: &mut [u8],
-    inflated: &mut Inflated,
-    stamp: &Stamp,
-    tally: &mut Tally,
-    report: &mut Report,
-    started: Instant,
-) -> Result<(), RunFault> {
-    let publisher = index >= plan.subscribers;
-    let words = if publisher { Words::of_publishers(&plan.target) } else { Words::of_subscribers(&plan.target) };
-    let lanes = plan.lanes() as u64;
-    let mut now = None;
-    let read = peer.read(words, buffer, inflated, |subscriptions, data| {
-        let now = *now.get_or_insert_with(|| started.elapsed());
-        stamp.each(data, |number| {
-            if publisher {
-                report.echoes += 1;
-            } else if let Some(subscription) = subscription(subscriptions, number, lanes) {
-                subscription.1 = tally.delivered(subscription.1, number, now);
-            }
-        });
-    });
-    if peer.closed {
-        report.closed += 1;
-        if index >= plan.slow_subscribers {
-            peer.subscriptions.iter().for_each(|&(_, expected)| tally.ended(expected));
-        }
-    }
-    Ok(read?)
-}
-
-fn subscription(subscriptions: &mut [(u64, u64)], number: u64, lanes: u64) -> Option<&mut (u64, u64)> {
-    match subscriptions {
-        [only] => Some(only),
-        several => several.iter_mut().find(|(lane, _)| *lane == number % lanes),
-    }
-}
-
 const EVENTS_MAX: usize = 1024;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
-const OPENING_MAX: usize = 256;
-const OPENING_WAIT: Duration = Duration::from_secs(30);
-const RAMP_TURN: Duration = Duration::from_millis(1);
 const SETTLE: Duration = Duration::from_millis(300);
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
-const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// So many points has a run's timeline at most, and none lies nearer to the next than this.
 const SAMPLES: u32 = 200;
 const SAMPLE_MIN: Duration = Duration::from_millis(100);

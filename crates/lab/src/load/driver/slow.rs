@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Driver, subscription};
+use super::Driver;
+use super::receive::subscription;
 use crate::load::RunFault;
 use crate::load::subscriber::Words;
 
