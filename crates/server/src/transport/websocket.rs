@@ -423,10 +423,12 @@ impl Worker {
         let config = &self.shared.config.websocket;
         let (interval_ms, timeout_ms) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
         let drained = self.hub.is_drained(key);
-        if self.is_paused(key) {
-            return self.arm(key, now_ms + interval_ms);
-        }
+        let paused = self.is_paused(key);
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        if paused {
+            // It is we who do not listen.
+            websocket.ping_due_ms = now_ms + interval_ms;
+        }
         if now_ms < websocket.ping_due_ms {
             return self.arm_websocket(key);
         }

@@ -91,6 +91,8 @@ pub(crate) enum Door {
     Admin,
     /// STOMP.
     Stomp,
+    /// Datagrams of the native protocol. An address that follows something counts as a connection.
+    Udp,
 }
 
 impl Door {
@@ -102,6 +104,7 @@ impl Door {
             Self::Admin => "admin",
             Self::Stomp => "stomp",
             Self::Redirect => "redirect",
+            Self::Udp => "udp",
         }
     }
 
@@ -111,6 +114,7 @@ impl Door {
             Self::Http | Self::Redirect | Self::Admin => TransportKind::Http,
             Self::Tcp => TransportKind::Tcp,
             Self::Stomp => TransportKind::Stomp,
+            Self::Udp => TransportKind::Udp,
         }
     }
 }
@@ -206,7 +210,7 @@ impl Worker {
         }
         // A request that is late is waited for; in the other protocols silence may be long.
         let keepalive = match door {
-            Door::Http | Door::Redirect | Door::Admin => None,
+            Door::Http | Door::Redirect | Door::Admin | Door::Udp => None,
             Door::Tcp => Some(config.tcp.keepalive),
             Door::Stomp => Some(config.stomp.keepalive),
         };
@@ -222,7 +226,7 @@ impl Worker {
         let (key, _) = self.add(link, door.kind(), visitor);
         debug!(key, listener = door.name(), %address, "a connection is taken up");
         match door {
-            Door::Http | Door::Admin => (),
+            Door::Http | Door::Admin | Door::Udp => (),
             Door::Tcp => self.open_lines(key),
             Door::Stomp => self.open_stomp(key),
             Door::Redirect => self.send_elsewhere(key),
@@ -296,7 +300,7 @@ impl Worker {
                 }
             }
             Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
-            _ if connection.reader.is_none() => self.resume(key),
+            _ if connection.reader.is_none() || connection.half_closed => self.resume(key),
             _ => (),
         }
     }
@@ -426,9 +430,12 @@ impl Worker {
 
     /// Sets what a connection is about.
     pub(crate) fn set_phase(&mut self, key: SubscriberKey, phase: Phase) {
-        if let Some(connection) = self.hub.sink(key) {
-            connection.phase = phase;
+        let Some(connection) = self.hub.sink(key) else { return };
+        if matches!(phase, Phase::Head) && connection.visitor.from_proxy {
+            // The next request that the proxy passes on may be another's.
+            connection.visitor.guest = None;
         }
+        connection.phase = phase;
     }
 
     fn close_timeout_ms(&self) -> u64 {

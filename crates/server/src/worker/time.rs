@@ -6,17 +6,16 @@ use bongsu_core::hub::SubscriberKey;
 
 use super::Worker;
 use crate::connection::Phase;
+use crate::deadlines::Up;
+use crate::metrics::CloseReason;
 
 impl Worker {
     /// Has `on_due` called for a connection, unless it is armed anew before.
     pub(crate) fn arm(&mut self, key: SubscriberKey, due_ms: u64) {
         let Some(connection) = self.hub.sink(key) else { return };
-        connection.due_ms = due_ms;
-        // An entry that comes up earlier sees that it is not yet due and goes back.
-        if due_ms < connection.armed_ms {
-            connection.armed_ms = due_ms;
-            let generation = connection.generation;
-            self.deadlines.arm(key, generation, due_ms);
+        if connection.alarm.set(due_ms) {
+            let comes_up_ms = self.deadlines.arm(key, connection.generation, due_ms);
+            connection.alarm.armed(comes_up_ms);
         }
     }
 
@@ -29,11 +28,10 @@ impl Worker {
             let Some(connection) = self.hub.sink(entry.key).filter(|connection| connection.generation == entry.generation) else {
                 continue;
             };
-            connection.armed_ms = u64::MAX;
-            match connection.due_ms {
-                u64::MAX => (),
-                due_ms if due_ms > now_ms => self.arm(entry.key, due_ms),
-                _ => self.on_due(entry.key, now_ms),
+            match connection.alarm.comes_up(&entry, now_ms) {
+                Up::Nothing => (),
+                Up::Later(due_ms) => self.arm(entry.key, due_ms),
+                Up::Due => self.on_due(entry.key, now_ms),
             }
         }
         self.due = due;
@@ -70,9 +68,19 @@ impl Worker {
             Phase::Handover => (),
             Phase::Closing(reason) => {
                 let reason = *reason;
-                self.close(key, reason);
+                self.on_closing_due(key, reason, now_ms);
             }
         }
+    }
+
+    /// An answer that is still being read, however slowly, may go on; everything else has had its time.
+    fn on_closing_due(&mut self, key: SubscriberKey, reason: CloseReason, now_ms: u64) {
+        let patience_ms = self.shared.config.http.idle_timeout.as_millis();
+        let stalled_ms = self.hub.stalled_ms(key, now_ms);
+        if reason == CloseReason::Done && self.hub.waiting_bytes(key) > 0 && stalled_ms < patience_ms {
+            return self.arm(key, now_ms + patience_ms - stalled_ms);
+        }
+        self.close(key, reason);
     }
 
     fn close_slow(&mut self, now_ms: u64) {
