@@ -12,12 +12,13 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bongsu_lab::client::Trust;
 use bongsu_lab::load::Usage;
+use bongsu_lab::server::ServerProcess;
 use clap::Parser;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -55,9 +56,11 @@ struct Cost {
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let cli = Cli::parse();
     let folder = tempfile::tempdir()?;
-    let plain = Server::start(&cli.binary, &folder.path().join("plain.json"), &[])?;
+    let ports = |name: &str| folder.path().join(name);
+    let plain = ServerProcess::start(&cli.binary, &ports("plain.json"), SERVE)?;
     let state = format!("tls.state_dir={}", folder.path().join("tls").display());
-    let sealed = Server::start(&cli.binary, &folder.path().join("sealed.json"), &["--tls-self-signed", "--set", &state])?;
+    let tls = ["--tls-self-signed", "--set", &state];
+    let sealed = ServerProcess::start(&cli.binary, &ports("sealed.json"), SERVE.into_iter().chain(tls))?;
     let ca = folder.path().join("tls/self-signed.pem");
     let once = |version| config(&ca, version, false);
     let again = |version| config(&ca, version, true);
@@ -85,12 +88,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn measure(kind: &Kind, server: &Server, count: usize) -> Result<Cost, Box<dyn Error>> {
+fn measure(kind: &Kind, server: &ServerProcess, count: usize) -> Result<Cost, Box<dyn Error>> {
     let mut cost = Cost { ms: 0.0, server_cpu_us: 0.0, sent: 0, received: 0, resumed: 0 };
-    let used = |server: &Server| Usage::of(server.child.id()).map_or(0.0, |usage| usage.cpu_seconds);
+    let used = |server: &ServerProcess| Usage::of(server.pid()).map_or(0.0, |usage| usage.cpu_seconds);
     let (before, began) = (used(server), Instant::now());
     for _ in 0..count {
-        let (counted, resumed) = connect(kind, server.address)?;
+        let (counted, resumed) = connect(kind, server.http())?;
         cost.sent += counted.sent;
         cost.received += counted.received;
         cost.resumed += usize::from(resumed);
@@ -182,37 +185,5 @@ impl Write for Counted {
     }
 }
 
-/// A server of our own, ended with the measurement.
-struct Server {
-    address: SocketAddr,
-    child: Child,
-}
-
-impl Server {
-    fn start(binary: &Path, ports: &Path, arguments: &[&str]) -> Result<Self, Box<dyn Error>> {
-        let mut command = Command::new(binary);
-        command.args(["serve", "--http", "127.0.0.1:0", "--tcp", "off", "--stomp", "off", "--workers", "1", "--ports-file"]).arg(ports);
-        let child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let mut server = Self { address: ([127, 0, 0, 1], 0).into(), child };
-        let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(text) = std::fs::read(ports) {
-                let told: serde_json::Value = serde_json::from_slice(&text)?;
-                server.address = told["http"].as_str().unwrap_or_default().parse()?;
-                return Ok(server);
-            }
-            if Instant::now() > until || server.child.try_wait()?.is_some() {
-                return Err("the server did not become ready".into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that has ended by itself cannot be ended again.
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
+/// One worker, and nothing but HTTP.
+const SERVE: [&str; 8] = ["--http", "127.0.0.1:0", "--tcp", "off", "--stomp", "off", "--workers", "1"];

@@ -9,12 +9,12 @@
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use bongsu_lab::load::{self, Pace, Plan, Report, Target, Transport};
+use bongsu_lab::server::ServerProcess;
 use clap::Parser;
 
 #[derive(Parser)]
@@ -68,11 +68,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 fn run(cli: &Cli, sealed: bool, idle: bool) -> Result<Report, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let server = Server::start(&cli.binary, folder.path(), sealed)?;
-    let mut target = Target::plain(server.address, Transport::WebSocket);
+    let state = format!("tls.state_dir={}", folder.path().join("tls").display());
+    let tls = ["--tls-self-signed", "--set", &state];
+    let arguments = SERVE.into_iter().chain(tls.into_iter().filter(|_| sealed));
+    let server = ServerProcess::start(&cli.binary, &folder.path().join("ports.json"), arguments)?;
+    let mut target = Target::plain(server.http(), Transport::WebSocket);
     target.tls_ca = sealed.then(|| folder.path().join("tls/self-signed.pem"));
     let mut plan = Plan::new(target);
-    plan.server_pid = Some(server.child.id());
+    plan.server_pid = Some(server.pid());
     plan.pace = Pace::InFlight(cli.in_flight);
     plan.payload_bytes = cli.payload_bytes;
     plan.subscribers = if idle { cli.idle } else { cli.subscribers };
@@ -85,41 +88,4 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// A server of our own, ended with the run.
-struct Server {
-    address: SocketAddr,
-    child: Child,
-}
-
-impl Server {
-    fn start(binary: &Path, folder: &Path, sealed: bool) -> Result<Self, Box<dyn Error>> {
-        let (ports, state) = (folder.join("ports.json"), format!("tls.state_dir={}", folder.join("tls").display()));
-        let mut command = Command::new(binary);
-        command.args(["serve", "--http", "127.0.0.1:0", "--tcp", "off", "--stomp", "off", "--ports-file"]).arg(&ports);
-        if sealed {
-            command.args(["--tls-self-signed", "--set", &state]);
-        }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let mut server = Self { address: ([127, 0, 0, 1], 0).into(), child };
-        let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(text) = std::fs::read(&ports) {
-                let told: serde_json::Value = serde_json::from_slice(&text)?;
-                server.address = told["http"].as_str().unwrap_or_default().parse()?;
-                return Ok(server);
-            }
-            if Instant::now() > until || server.child.try_wait()?.is_some() {
-                return Err("the server did not become ready".into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that has ended by itself cannot be ended again.
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
+const SERVE: [&str; 6] = ["--http", "127.0.0.1:0", "--tcp", "off", "--stomp", "off"];

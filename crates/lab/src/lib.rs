@@ -7,3 +7,4 @@ pub mod ceiling;
 pub mod client;
 pub mod load;
 pub mod restart;
+pub mod server;

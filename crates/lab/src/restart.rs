@@ -2,7 +2,7 @@
 //! ended and started again. Counts what each of them missed, got twice or was told, and how long it took to be whole again.
 
 mod fleet;
-mod process;
+mod port;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, ClientFault, Options, Transport};
+use crate::server::{ServerFault, ServerProcess};
 use fleet::{Common, Story, publish, subscribe};
-pub use process::{ServerProcess, free_port};
+pub use port::free_port;
 
 /// What is to happen.
 #[derive(Debug, Clone)]
@@ -80,8 +81,8 @@ pub struct Row {
 #[derive(Debug, thiserror::Error)]
 pub enum RestartFault {
     /// The server did not start or end as it should.
-    #[error("the server: {0}")]
-    Server(String),
+    #[error(transparent)]
+    Server(#[from] ServerFault),
     /// The system refused something.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -96,7 +97,7 @@ pub enum RestartFault {
 /// Carries a plan out.
 pub async fn run(plan: &Plan) -> Result<Report, RestartFault> {
     let port = free_port()?;
-    let mut server = ServerProcess::start(plan, port)?;
+    let mut server = start(plan, port)?;
     let options = Options { interval: POLL_INTERVAL, ..Options::default() };
     let client = Client::new(&format!("http://127.0.0.1:{port}"))?.with_options(options);
     let common = Arc::new(Common::new(plan.publishers));
@@ -109,7 +110,7 @@ pub async fn run(plan: &Plan) -> Result<Report, RestartFault> {
     let ending = end(&mut server, plan.crash).await?;
     common.ended_us.store(common.now_us(), Ordering::Relaxed);
     let began = Instant::now();
-    let mut server = ServerProcess::start(plan, port)?;
+    let mut server = start(plan, port)?;
     common.ready_us.store(common.now_us(), Ordering::Relaxed);
     let starting = began.elapsed();
     // Everyone's whole, or never will be: what is missing then is counted, not an error of ours.
@@ -125,7 +126,7 @@ pub async fn run(plan: &Plan) -> Result<Report, RestartFault> {
     }
     common.end_subscribers(plan.patience);
     for story in stories {
-        let story = story.await.map_err(|error| RestartFault::Server(error.to_string()))?;
+        let story = story.await.map_err(std::io::Error::from)?;
         report.add(&story, &common);
     }
     end(&mut server, false).await?;
@@ -144,6 +145,12 @@ fn spawn_subscribers(plan: &Plan, client: &Client, common: &Arc<Common>) -> Resu
 }
 
 /// Ends a server, without holding the clients' thread up meanwhile.
+fn start(plan: &Plan, port: u16) -> Result<ServerProcess, ServerFault> {
+    let (http, data_dir) = (format!("127.0.0.1:{port}"), plan.data_dir.display().to_string());
+    let arguments = ["--http", &http, "--tcp", "off", "--data-dir", &data_dir].map(str::to_owned);
+    ServerProcess::start(&plan.binary, &plan.data_dir.with_extension("ports.json"), arguments.iter().chain(&plan.arguments))
+}
+
 async fn end(server: &mut ServerProcess, crash: bool) -> Result<Duration, RestartFault> {
     let began = Instant::now();
     server.signal(crash)?;

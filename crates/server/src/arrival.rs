@@ -5,7 +5,6 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use bongsu_core::proxy::{HEADER_BYTES_MAX, Preamble, PreambleFault, preamble};
-use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::debug;
@@ -154,27 +153,6 @@ fn refuse(worker: &WorkerRef, stream: &TcpStream, door: Door, fault: &ArrivalFau
     debug!(listener = door.name(), fault = code, "a connection is refused");
     worker.borrow().metrics.fault(code);
     worker.borrow().say_no(stream, door, &Problem::new(400, code, fault));
-}
-
-impl Door {
-    /// What a connection that is not taken up is told.
-    pub(crate) fn refusal(self, problem: &Problem) -> Bytes {
-        let retry = problem.headers.iter().find(|(name, _)| *name == "retry-after");
-        let retry_ms = retry.and_then(|(_, seconds)| seconds.parse::<u64>().ok()).map(|seconds| seconds * 1000);
-        match self {
-            Self::Http | Self::Admin | Self::Redirect => problem.clone().into_response().into_bytes(false, false),
-            Self::Tcp | Self::Udp => {
-                let code = if retry_ms.is_some() { 1013 } else { 1008 };
-                let bye = serde_json::json!({ "code": code, "reason": problem.detail, "reconnect_ms": retry_ms });
-                Bytes::from(format!("{{\"bye\":{bye}}}\n"))
-            }
-            Self::Stomp => {
-                let retry = retry_ms.map(|retry_ms| format!("reconnect-ms:{retry_ms}\n")).unwrap_or_default();
-                // STOMP 1.2, "Value Encoding": a colon is escaped.
-                Bytes::from(format!("ERROR\nmessage:{}\ncode:{}\n{retry}\n\0", problem.detail.replace(':', "\\c"), problem.code))
-            }
-        }
-    }
 }
 
 impl Worker {

@@ -356,7 +356,10 @@ impl World {
             let silent = self.hub_limits.silent_ms_max < self.now_ms - START_MS;
             let follows = &self.readers[reader].follows;
             assert!(silent || slots.is_empty() || follows.iter().any(closes), "who passes over stays");
-            assert_eq!(*cursor, sent, "with one channel the cursor is what was sent, and with several there is none");
+            // What waits behind a cut frame may be a gap that it was not told, and goes when it is closed.
+            if cursor.is_some() || self.workers[worker].hub.waiting_bytes(key) == 0 {
+                assert_eq!(*cursor, sent, "with one channel the cursor is what was sent, and with several there is none");
+            }
             self.close(reader, &why);
         }
     }

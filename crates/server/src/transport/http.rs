@@ -1,17 +1,17 @@
 //! Requests: from a head to a plan, from a plan and a body to an answer. Used by every transport that begins with HTTP.
 
-use bongsu_core::ChannelName;
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
 
-use crate::config::{Config, Listener};
+use super::resource::{Resource, allows, find, is_page, options};
+use crate::config::Listener;
 use crate::connection::{Connection, Gathering, Phase};
 use crate::console;
 use crate::front::{Whose, whose};
 use crate::http::coding::{Coding, GZIP};
 use crate::http::guard::Admitted;
-use crate::http::target::{Target, decode, is_well_encoded};
+use crate::http::target::Target;
 use crate::http::{Body, BodyFault, BodyLength, HeadFault, Method, Problem, Request, Response, Version};
 use crate::link::Link;
 use crate::metrics::{self, CloseReason, Route};
@@ -36,29 +36,6 @@ pub(crate) struct Exchange {
     pub(crate) coding: Coding,
     /// The listed origin that asked, if any, which browsers want named.
     pub(crate) origin: Option<Box<str>>,
-}
-
-/// What stands at a path.
-#[derive(Debug, Clone)]
-pub(crate) enum Resource {
-    /// One channel.
-    Channel(ChannelName),
-    /// Several channels, named in the query.
-    Subscribe,
-    /// Publications for any channels, a line each.
-    Batch,
-    /// STOMP over a WebSocket, for any channels.
-    Stomp,
-    /// The WebSocket echo.
-    Echo,
-    /// The numbers.
-    Metrics,
-    /// Whether the server is well.
-    Health,
-    /// The page for a browser; for everyone else, what there is.
-    Index,
-    /// A file of the page.
-    Console(&'static console::Asset),
 }
 
 impl Worker {
@@ -419,106 +396,6 @@ impl Exchange {
     }
 }
 
-impl Resource {
-    /// Itself, if it is to be had by this listener.
-    fn at(self, door: Door, config: &Config) -> Result<Self, Problem> {
-        match (door, &self) {
-            (Door::Admin, Self::Metrics | Self::Health) => Ok(self),
-            (Door::Admin, _) => Err(Problem::new(404, "not-found", "here are /metrics and /health; all else is at the HTTP listener")),
-            (_, Self::Metrics) if config.listen.admin != Listener::Off => {
-                Err(Problem::new(404, "not-found", "the numbers have a listener of their own (listen.admin)"))
-            }
-            _ => Ok(self),
-        }
-    }
-
-    fn allowed(&self) -> &'static str {
-        match self {
-            Self::Channel(_) => "GET, HEAD, POST, OPTIONS",
-            Self::Batch => "POST, OPTIONS",
-            _ => "GET, HEAD, OPTIONS",
-        }
-    }
-
-    fn route(&self, method: Method) -> Route {
-        match self {
-            Self::Channel(_) if method == Method::Post => Route::Publish,
-            Self::Channel(_) => Route::Channel,
-            Self::Subscribe => Route::Subscribe,
-            Self::Batch => Route::Batch,
-            Self::Stomp => Route::Stomp,
-            Self::Echo => Route::Echo,
-            Self::Metrics => Route::Metrics,
-            Self::Health => Route::Health,
-            Self::Index | Self::Console(_) => Route::Other,
-        }
-    }
-}
-
-/// Whether this is the page or a part of it: what other sites may link to, and nothing that can be read or published by it.
-fn is_page(path: &str) -> bool {
-    path == "/" || path.starts_with(CONSOLE)
-}
-
-fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
-    if !is_well_encoded(path) {
-        return Err(Problem::new(
-            400,
-            "bad-percent-encoding",
-            "a % in the path is not followed by two hexadecimal digits; write % itself as %25",
-        ));
-    }
-    if let Some(name) = path.strip_prefix("/channels/") {
-        return ChannelName::from_bytes(&decode(name)).map(Resource::Channel).map_err(|fault| Problem::new(400, "invalid-channel", fault));
-    }
-    if let Some(name) = path.strip_prefix(CONSOLE) {
-        return match console::find(name) {
-            _ if !config.console.enabled => Err(Problem::new(404, "no-console", "the console is off; set console.enabled = true")),
-            Some(asset) => Ok(Resource::Console(asset)),
-            None => Err(Problem::new(404, "not-found", "the console has no such file; it begins at /")),
-        };
-    }
-    match path {
-        "/subscribe" => Ok(Resource::Subscribe),
-        "/publish" => Ok(Resource::Batch),
-        "/stomp" => Ok(Resource::Stomp),
-        "/metrics" => Ok(Resource::Metrics),
-        "/health" => Ok(Resource::Health),
-        "/" => Ok(Resource::Index),
-        "/echo" if config.echo.enabled => Ok(Resource::Echo),
-        "/echo" => Err(Problem::new(404, "no-echo", "the echo is off; start the server with --echo")),
-        "/channels" => Err(Problem::new(404, "not-found", "name a channel: /channels/chat/lobby")),
-        _ => Err(Problem::new(
-            404,
-            "not-found",
-            "nothing is here; the resources are /channels/{name}, /subscribe, /publish, /stomp, /metrics and /health",
-        )),
-    }
-}
-
-fn allows(allowed: &str, method: Method) -> bool {
-    let word = match method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-        Method::Post => "POST",
-        Method::Options => "OPTIONS",
-        Method::Other => return false,
-    };
-    allowed.split(", ").any(|known| known == word)
-}
-
-/// What is possible, for a person with curl and for a browser's preflight alike (Fetch, "CORS-preflight request").
-fn options(resource: &Resource, request: &Request, exchange: &Exchange) -> Response {
-    let response = Response::new(204).header("allow", resource.allowed());
-    if exchange.origin.is_none() || request.header("access-control-request-method").is_none() {
-        return response;
-    }
-    response
-        .header("access-control-allow-methods", resource.allowed())
-        .header("access-control-allow-headers", "accept, content-type, idempotency-key, if-none-match, last-event-id, prefer, bongsu-key")
-        .header("access-control-max-age", "600")
-}
-
 /// Names the listed origin that asked; where origins are listed at all, caches must keep their answers apart.
 pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: &Option<&'static str>) -> Response {
     let response = response.vary_also(*vary_origin);
@@ -528,5 +405,3 @@ pub(crate) fn with_origin(response: Response, exchange: &Exchange, vary_origin: 
 
 /// How often a body may be looked at before its time is over.
 const BODY_LOOKS: u64 = 6;
-/// Where the files of the page are.
-const CONSOLE: &str = "/console/";

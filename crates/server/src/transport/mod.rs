@@ -2,9 +2,12 @@
 //! or the hub, and says how its bytes are to leave.
 
 pub(crate) mod elsewhere;
+mod handshake;
 pub(crate) mod http;
+mod native;
 pub(crate) mod poll;
 pub(crate) mod publish;
+mod resource;
 pub(crate) mod start;
 pub(crate) mod stomp;
 pub(crate) mod stream;

@@ -1,25 +1,21 @@
 //! WebSocket connections: the handshake, plain payloads, the native protocol, and the echo.
 
-use bongsu_core::directory::PublishFault;
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::encoding::{Encoding, Framing};
 use bongsu_core::format::Format;
 use bongsu_core::hub::SubscriberKey;
-use bongsu_core::idempotency::IdempotencyKey;
-use bongsu_core::native::{self, Command};
 use bongsu_core::stomp::Version as StompVersion;
 use bongsu_core::websocket::deflate::{Window, negotiate};
-use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, handshake, write_close, write_frame};
+use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, write_close, write_frame};
 use bongsu_core::{ChannelName, ContentType, Draft, Start};
 use bytes::{Bytes, BytesMut};
 
+use super::handshake::accepted;
 use super::http::{Exchange, with_origin};
-use super::publish::publish_problem;
 use super::stomp::{self, StompPhase};
 use crate::connection::{Connection, Followed, Phase};
-use crate::http::{Method, Problem, Request, Response, Version};
+use crate::http::{Problem, Request};
 use crate::metrics::{CloseReason, TransportKind};
-use crate::pacing::TooFast;
 use crate::worker::Worker;
 use crate::worker::held::{Pending, Then};
 
@@ -59,7 +55,12 @@ impl WebSocketPhase {
         if let Speaks::Stomp(stomp) = &self.speaks { Some(stomp) } else { None }
     }
 
-    /// The same, to change it.
+    /// The channels that it follows by native commands, if it speaks those.
+    pub(super) fn followed_mut(&mut self) -> Option<&mut Vec<Followed>> {
+        if let Speaks::Native(followed) = &mut self.speaks { Some(followed) } else { None }
+    }
+
+    /// The STOMP session again, to change it.
     pub(crate) fn stomp_mut(&mut self) -> Option<&mut StompPhase> {
         if let Speaks::Stomp(stomp) = &mut self.speaks { Some(stomp) } else { None }
     }
@@ -135,35 +136,6 @@ impl Worker {
             frame_bytes_max: limits.frame_bytes_max.as_usize(),
             fragments_max: limits.fragments_max,
         }
-    }
-
-    /// RFC 6455, 4.2.1: what a handshake must have. Returns the subprotocol that was chosen.
-    pub(super) fn check_handshake(&self, request: &Request, supported: &[&'static str]) -> Result<Option<&'static str>, Problem> {
-        let upgrade = request.header_has("upgrade", "websocket") && request.header_has("connection", "upgrade");
-        if !request.tunnel && (request.method() != Method::Get || request.version != Version::Http11 || !upgrade) {
-            let detail = "open a WebSocket here: GET over HTTP/1.1 with Connection: Upgrade and Upgrade: websocket, \
-                or over HTTP/2 an extended CONNECT";
-            return Err(Problem::new(426, "websocket-required", detail).with("upgrade", "websocket"));
-        }
-        if request.header("sec-websocket-version") != Some(handshake::VERSION) {
-            // RFC 6455, 4.4: the answer names the versions that are spoken.
-            let detail = "the only version spoken here is 13: send Sec-WebSocket-Version: 13";
-            // Over HTTP/2 there is nothing to upgrade.
-            let problem = Problem::new(if request.tunnel { 400 } else { 426 }, "websocket-version", detail).with("upgrade", "websocket");
-            return Err(problem.with("sec-websocket-version", handshake::VERSION));
-        }
-        // RFC 8441, 5.1: over HTTP/2 there is no key, and nothing that answers it.
-        if !request.tunnel {
-            check_key(request)?;
-        }
-        let offered = request.header_all("sec-websocket-protocol");
-        let chosen = handshake::choose_subprotocol(offered, supported);
-        if chosen.is_none() && !supported.is_empty() && request.header("sec-websocket-protocol").is_some() {
-            let detail =
-                format!("none of the subprotocols offered is spoken here; offer {}, or none for plain payloads", supported.join(", "));
-            return Err(Problem::new(400, "unknown-subprotocol", detail));
-        }
-        Ok(chosen)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -295,105 +267,6 @@ impl Worker {
         self.finish(key, last, CloseReason::Client, CLOSED_LINGER_MS);
     }
 
-    /// Acts on a native command, whatever carried it.
-    pub(crate) fn on_native(&mut self, key: SubscriberKey, encoding: Encoding, data: &[u8], replies: &mut BytesMut) {
-        let command = native::decode(data, &self.shared.native_limits);
-        let kind = if encoding.framing == Framing::Raw { TransportKind::Tcp } else { TransportKind::Native };
-        match command {
-            Ok(Command::Publish { channel, draft, idempotency_key, id }) => {
-                if let Err(TooFast { wait_ms }) = self.charge(key, data.len()) {
-                    self.metrics.fault(TooFast::CODE);
-                    self.say(encoding, replies, |out| native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, out));
-                    return self.pause(key, wait_ms);
-                }
-                let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
-                let then = Then::Reply { id, encoding };
-                self.publish_patiently(key, Pending { kind, channel, draft, idempotency, following: Vec::new(), then }, replies);
-            }
-            Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, encoding, &channel, &start, id.as_ref(), replies),
-            Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, encoding, &channel, id.as_ref(), replies),
-            Ok(Command::Ping(value)) => self.say(encoding, replies, |out| native::write_pong(&value, out)),
-            Ok(Command::Heartbeat { ping, every_ms }) => self.agree_on_pings(key, encoding, &ping, every_ms, replies),
-            Ok(Command::Pong) => (),
-            Err(fault) => {
-                self.metrics.fault(fault.kind.code());
-                self.say(encoding, replies, |out| native::write_fault(&fault, out));
-            }
-        }
-    }
-
-    fn subscribe_native(
-        &mut self,
-        key: SubscriberKey,
-        encoding: Encoding,
-        channel: &ChannelName,
-        start: &Start,
-        id: Option<&native::Id>,
-        replies: &mut BytesMut,
-    ) {
-        let config = &self.shared.config;
-        let max = if encoding.framing == Framing::Raw { config.tcp.subscriptions_max } else { config.websocket.subscriptions_max };
-        let refusal = match self.followed(key) {
-            Some(followed) if followed.iter().any(|followed| followed.name == *channel) => Some((
-                "already-subscribed",
-                format!("{channel} is already followed on this connection; unsubscribe first to start elsewhere"),
-            )),
-            Some(followed) if followed.len() >= max => {
-                Some(("too-many-subscriptions", format!("a connection may follow {max} channels; unsubscribe from one, or open another")))
-            }
-            _ if channel.is_reserved() => Some(("reserved-channel", publish_problem(PublishFault::Reserved).detail)),
-            _ => None,
-        };
-        if let Some((code, message)) = refusal {
-            self.metrics.fault(code);
-            return self.say(encoding, replies, |out| native::write_error(id, code, &message, out));
-        }
-        let (channel_key, located) = self.join(channel, start);
-        self.say(encoding, replies, |out| native::write_subscribed(id, channel, &located.told(), out));
-        if let Some(gap) = &located.gap {
-            self.metrics.gap(gap.reason);
-            self.hub.encoder().gap(encoding, channel, gap, None, replies);
-        }
-        // The answer goes before what it announces.
-        self.reply(key, replies);
-        let slot = self.hub.subscribe(key, channel_key, encoding, located.cursor.offset);
-        if let Some(followed) = self.followed(key) {
-            followed.push(Followed { name: channel.clone(), slot });
-        }
-        self.pump(key);
-    }
-
-    fn unsubscribe_native(
-        &mut self,
-        key: SubscriberKey,
-        encoding: Encoding,
-        channel: &ChannelName,
-        id: Option<&native::Id>,
-        replies: &mut BytesMut,
-    ) {
-        let place = self.followed(key).and_then(|followed| followed.iter().position(|followed| followed.name == *channel));
-        let Some(place) = place else {
-            self.metrics.fault("not-subscribed");
-            let message = format!("{channel} is not followed on this connection");
-            return self.say(encoding, replies, |out| native::write_error(id, "not-subscribed", &message, out));
-        };
-        if let Some(Followed { slot, .. }) = self.followed(key).map(|followed| followed.swap_remove(place)) {
-            self.hub.unsubscribe(key, slot);
-        }
-        self.say(encoding, replies, |out| native::write_done(id, out));
-    }
-
-    fn followed(&mut self, key: SubscriberKey) -> Option<&mut Vec<Followed>> {
-        match self.hub.sink(key) {
-            Some(Connection { phase: Phase::Lines(lines), .. }) => Some(&mut lines.followed),
-            Some(Connection { phase: Phase::WebSocket(websocket), .. }) => match &mut websocket.speaks {
-                Speaks::Native(followed) => Some(followed),
-                Speaks::Plain(_) | Speaks::Stomp(_) | Speaks::Echo => None,
-            },
-            _ => None,
-        }
-    }
-
     /// How a connection's messages are written: those that agreed to the same compression share theirs.
     fn websocket_encoding(&mut self, key: SubscriberKey, format: Format) -> Encoding {
         let deflate = match self.hub.sink(key) {
@@ -401,20 +274,6 @@ impl Worker {
             _ => None,
         };
         Encoding { deflate, ..Encoding::new(format, Framing::WebSocket) }
-    }
-
-    /// Writes an answer as its transport frames it: a message, or a line.
-    pub(crate) fn say(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-        self.hub.encoder().frame(encoding, out, |out| {
-            write(out);
-            out.extend_from_slice(b"\n");
-        });
-    }
-
-    pub(crate) fn reply(&mut self, key: SubscriberKey, replies: &mut BytesMut) {
-        if !replies.is_empty() {
-            self.send(key, replies.split().freeze());
-        }
     }
 
     /// Asks a silent client whether it is there, and lets one go that did not answer. Who is blocked is judged by its lag.
@@ -466,25 +325,6 @@ impl Worker {
         write_close(&mut last, goodbye.code, &goodbye.reason);
         last.freeze()
     }
-}
-
-fn check_key(request: &Request) -> Result<(), Problem> {
-    let mut keys = request.header_all("sec-websocket-key");
-    let (Some(client_key), None) = (keys.next(), keys.next()) else {
-        return Err(Problem::new(400, "websocket-key", "the handshake must have exactly one Sec-WebSocket-Key"));
-    };
-    handshake::validate_key(client_key).map_err(|fault| Problem::new(400, "websocket-key", fault))
-}
-
-/// The head that opens a WebSocket, in the way of the request's version.
-fn accepted(request: &Request) -> Response {
-    if request.tunnel {
-        return Response::stream(200);
-    }
-    Response::stream(101)
-        .header("upgrade", "websocket")
-        .header("connection", "Upgrade")
-        .header("sec-websocket-accept", &handshake::accept_key(request.header("sec-websocket-key").unwrap_or_default()))
 }
 
 /// The subprotocol of the native protocol.

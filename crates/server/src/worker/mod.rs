@@ -1,6 +1,7 @@
 //! One event loop on one thread, and all that it owns: connections, their delivery, their deadlines. A connection never leaves
 //! its worker. Tasks only wait; everything that is decided or moved happens here, between two waits.
 
+mod door;
 pub(crate) mod held;
 mod leaving;
 mod reading;
@@ -39,6 +40,7 @@ use crate::tally::Tallies;
 use crate::tls::TlsLink;
 use crate::transport::stomp::Consumers;
 use crate::transport::udp::Udp;
+pub(crate) use door::Door;
 use held::Held;
 use leaving::Leaving;
 use reading::Readable;
@@ -78,47 +80,6 @@ pub(crate) struct Worker {
     ticks: u64,
     /// Its part of UDP, if there is a listener.
     pub(crate) udp: Option<Box<Udp>>,
-}
-
-/// Which listener a connection came in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    /// HTTP and WebSocket.
-    Http,
-    /// Lines of the native protocol.
-    Tcp,
-    /// HTTP in the clear beside TLS: all that it does is lead there.
-    Redirect,
-    /// The numbers, and whether the server is well.
-    Admin,
-    /// STOMP.
-    Stomp,
-    /// Datagrams of the native protocol. An address that follows something counts as a connection.
-    Udp,
-}
-
-impl Door {
-    /// The listener's name in the configuration.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Tcp => "tcp",
-            Self::Admin => "admin",
-            Self::Stomp => "stomp",
-            Self::Redirect => "redirect",
-            Self::Udp => "udp",
-        }
-    }
-
-    /// What a connection that comes in here is, to begin with.
-    const fn kind(self) -> TransportKind {
-        match self {
-            Self::Http | Self::Redirect | Self::Admin => TransportKind::Http,
-            Self::Tcp => TransportKind::Tcp,
-            Self::Stomp => TransportKind::Stomp,
-            Self::Udp => TransportKind::Udp,
-        }
-    }
 }
 
 impl Worker {
