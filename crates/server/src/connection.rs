@@ -1,5 +1,7 @@
 //! One connection: its link, and what it is about at the moment. The hub keeps it as the sink of its subscriber.
 
+use std::task::Waker;
+
 use bongsu_core::disconnect::Disconnect;
 use bongsu_core::hub::{ChannelKey, Sink, Slot, Written};
 use bongsu_core::{ChannelName, Position};
@@ -44,10 +46,18 @@ pub struct Connection {
     pub(crate) half_closed: bool,
     /// As what it is counted among those that are not read from, while it is one of them.
     pub(crate) paused: Option<TransportKind>,
-    /// The task that waits for something to read; none while it is not to be read from.
-    pub(crate) reader: Option<AbortHandle>,
+    /// What waits for something to read; nothing while it is not to be read from.
+    pub(crate) reader: Option<Reader>,
     /// What it publishes, while that has to wait. It is not read from, and no time runs against it.
     pub(crate) held: Option<Box<Pending>>,
+}
+
+/// What waits on a connection's socket.
+pub(crate) enum Reader {
+    /// Brings the connection's key to the worker once there may be something to read.
+    Waker(Waker),
+    /// Nothing more comes, and a task watches for the break.
+    Watch(AbortHandle),
 }
 
 /// What a connection is about.
@@ -179,9 +189,9 @@ impl Sink for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The reader holds the link too: with it the socket closes.
-        if let Some(reader) = &self.reader {
-            reader.abort();
+        // The task holds the link too: with it the socket closes.
+        if let Some(Reader::Watch(task)) = &self.reader {
+            task.abort();
         }
     }
 }

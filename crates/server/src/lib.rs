@@ -18,6 +18,7 @@ mod http;
 mod http2;
 mod link;
 mod listeners;
+mod mailbox;
 pub mod metrics;
 mod networks;
 mod pacing;

@@ -4,6 +4,7 @@ use std::future::{pending, poll_fn};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bongsu_core::hub::{Sink, Written};
 use bytes::{Bytes, BytesMut};
@@ -69,14 +70,14 @@ impl Link {
         }
     }
 
-    /// Waits until there may be something to read.
-    pub async fn readable(&self) {
+    /// Whether there may be something to read; if not, the waker is woken once there is. It takes the place of the one before.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             // An error shows again when it is read.
-            Self::Plain(stream) => _ = stream.readable().await,
-            Self::Tls(link) => link.readable().await,
-            Self::Stream(stream) => poll_fn(|cx| stream.poll_readable(cx)).await,
-            Self::Datagrams(_) => pending().await,
+            Self::Plain(stream) => stream.poll_read_ready(cx).map(drop),
+            Self::Tls(link) => link.poll_readable(cx),
+            Self::Stream(stream) => stream.poll_readable(cx),
+            Self::Datagrams(_) => Poll::Pending,
         }
     }
 

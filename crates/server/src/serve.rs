@@ -311,6 +311,8 @@ fn run(index: usize, encoder: Encoder, listeners: Listeners, door: Option<UdpDoo
     LocalSet::new().block_on(&runtime, async {
         let shared = Arc::clone(&told.shared.borrow());
         let worker = Worker::start(shared, index, encoder);
+        // It reads from as many as there are, and lets others run by itself.
+        tokio::task::spawn_local(tokio::task::coop::unconstrained(Worker::read_all(WorkerRef::clone(&worker))));
         tokio::task::spawn_local(Worker::deliver(WorkerRef::clone(&worker)));
         tokio::task::spawn_local(Worker::deliver_queued(WorkerRef::clone(&worker)));
         if let Some(door) = door {

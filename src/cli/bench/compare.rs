@@ -65,6 +65,9 @@ impl CompareArgs {
                 say(&format!("SKIPPED {}: {missing}", target.name));
             }
         }
+        for told in file.keep_what_fits(bench::buffer_bytes()) {
+            say(&format!("SKIPPED {told}"));
+        }
         let (runs, takes) = bench::extent(&file, &targets, &start);
         say(&format!("{runs} runs, about {:.0} minutes", (takes / 60.0).ceil()));
         if self.dry_run {
@@ -85,7 +88,10 @@ impl CompareArgs {
         }
         match results.is_clean() {
             true => Ok(()),
-            false => Err(Failure::new(Exit::Failure, "runs failed, or messages were lost, repeated or out of order: see above")),
+            false => Err(Failure::new(
+                Exit::Failure,
+                "runs failed, messages were lost, repeated or out of order, or counters do not add up: see above",
+            )),
         }
     }
 }

@@ -101,7 +101,9 @@ impl Run {
         }
         let server = start.start(&target, "").map_err(failed)?;
         let address = server.address(self.transport.way().listener).map_err(failed)?;
-        let plan = scenario.plan(&target, address, self.server_pid.or(server.pid()), self.duration.as_secs_f64()).map_err(failed)?;
+        let pid = self.server_pid.or(server.pid());
+        let plan = scenario.plan(&target, address, pid, self.duration.as_secs_f64()).map_err(failed)?;
+        let plan = load::Plan { metrics: server.metrics(&target), ..plan };
         let line = Line::new();
         let watch = &mut |progress: Progress| {
             let share = if let Progress::Publishing { seconds, of, .. } = progress { seconds / of } else { 0.0 };
@@ -125,13 +127,16 @@ impl Run {
         }
         match report.is_clean() {
             true => Ok(()),
-            false => Err(Failure::new(Exit::Failure, "messages were lost, repeated or out of order, or connections were closed")),
+            false => Err(Failure::new(
+                Exit::Failure,
+                "messages were lost, repeated or out of order, connections were closed, or counters do not add up",
+            )),
         }
     }
 
     fn target_file(&self) -> Result<TargetFile, Failure> {
         match (&self.url, &self.target) {
-            (Some(url), _) => Ok(TargetFile { name: url.clone(), url: Some(url.clone()), ..TargetFile::default() }),
+            (Some(url), _) => Ok(TargetFile::itself_at(url)),
             (None, Some(file)) => TargetFile::read(file).map_err(failed),
             (None, None) => Ok(TargetFile::itself(&self.serve)),
         }

@@ -1,5 +1,7 @@
 //! Runs servers interleaved, round by round, so that what else the machine does falls on all of them alike.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::BenchFault;
@@ -8,7 +10,7 @@ use super::goal::Judgement;
 use super::scenario::Scenario;
 use super::server::Start;
 use super::target::TargetFile;
-use crate::load::{self, Progress, Report};
+use crate::load::{self, Plan, Progress, Report};
 
 /// What a comparison showed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -97,26 +99,45 @@ pub fn compare(
     let lanes: Vec<Vec<Lane<'_>>> = file.scenarios.iter().map(|scenario| lanes(scenario, &entries, &reference)).collect();
     let mut results = Results { about: file.about.clone(), rounds: file.rounds, reference, skipped, ..Results::default() };
     let mut done = 0;
-    for (scenario, lanes) in file.scenarios.iter().zip(lanes) {
-        let mut measured: Vec<Measured> = lanes.iter().map(|lane| Measured { target: lane.name.clone(), ..Measured::default() }).collect();
+    for (scenarios, lanes) in groups(&file.scenarios).map(|group| (&file.scenarios[group.clone()], &lanes[group])) {
+        let mut all: Vec<Compared> = scenarios.iter().zip(lanes).map(|(scenario, lanes)| Compared::unmeasured(scenario, lanes)).collect();
         for _ in 0..file.rounds {
-            for (lane, measured) in lanes.iter().zip(&mut measured) {
-                let round = Round { scenario: &scenario.name, target: &lane.name, done, of, seconds, progress: None };
-                watch(round);
-                match run(scenario, lane.target, start, file.seconds, &mut |progress| watch(Round { progress: Some(progress), ..round })) {
-                    Ok(report) => measured.reports.push(report),
-                    Err(fault) => measured.faults.push(fault.to_string()),
+            for ((scenario, lanes), compared) in scenarios.iter().zip(lanes).zip(&mut all) {
+                for (lane, measured) in lanes.iter().zip(&mut compared.measured) {
+                    let round = Round { scenario: &scenario.name, target: &lane.name, done, of, seconds, progress: None };
+                    watch(round);
+                    let watch = &mut |progress| watch(Round { progress: Some(progress), ..round });
+                    match run(scenario, lane.target, start, file.seconds, watch) {
+                        Ok(report) => measured.reports.push(report),
+                        Err(fault) => measured.faults.push(fault.to_string()),
+                    }
+                    done += 1;
                 }
-                done += 1;
             }
         }
-        let Scenario { name, about, sweep, .. } = scenario.clone();
-        let compared = Compared { name, about, sweep, measured };
-        finished(&compared, &results.reference);
-        results.scenarios.push(compared);
+        all.iter().for_each(|compared| finished(compared, &results.reference));
+        results.scenarios.extend(all);
     }
     results.goals = file.goals.iter().map(|goal| goal.judge(&results)).collect();
     results
+}
+
+impl Compared {
+    fn unmeasured(scenario: &Scenario, lanes: &[Lane<'_>]) -> Self {
+        let Scenario { name, about, sweep, .. } = scenario.clone();
+        let measured = lanes.iter().map(|lane| Measured { target: lane.name.clone(), ..Measured::default() }).collect();
+        Self { name, about, sweep, measured }
+    }
+}
+
+/// Scenarios that are run interleaved: those that stand together and name the same group; else each is alone.
+fn groups(scenarios: &[Scenario]) -> impl Iterator<Item = Range<usize>> {
+    let together = |one: &Scenario, next: &Scenario| one.group.is_some() && one.group == next.group;
+    scenarios.chunk_by(together).scan(0, |begin, group| {
+        let range = *begin..*begin + group.len();
+        *begin = range.end;
+        Some(range)
+    })
 }
 
 /// How many runs there are, and about how many seconds they take.
@@ -164,6 +185,19 @@ pub(super) fn run(
     let further = scenario.arguments.get(&target.name).map(String::as_str).unwrap_or_default();
     let server = start.start(target, further)?;
     let address = server.address(scenario.transport.way().listener)?;
-    let plan = scenario.plan(target, address, server.pid(), seconds)?;
+    let plan = Plan { metrics: server.metrics(target), ..scenario.plan(target, address, server.pid(), seconds)? };
     Ok(load::run_watched(&plan, watch)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_of_one_group_run_interleaved() {
+        let scenarios: Vec<Scenario> = [Some("a"), Some("a"), None, None, Some("b"), Some("a")]
+            .map(|group| Scenario { group: group.map(str::to_owned), ..Scenario::default() })
+            .into();
+        assert_eq!(groups(&scenarios).collect::<Vec<_>>(), [0..2, 2..3, 3..4, 4..5, 5..6]);
+    }
 }

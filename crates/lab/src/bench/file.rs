@@ -96,6 +96,13 @@ impl CompareFile {
         Ok(())
     }
 
+    /// Leaves out what does not fit into so many bytes of socket buffers, and says what and why.
+    pub fn keep_what_fits(&mut self, available: Option<u64>) -> Vec<String> {
+        let left_out = self.scenarios.iter().filter_map(|scenario| scenario.too_big(available)).collect();
+        self.scenarios.retain(|scenario| scenario.too_big(available).is_none());
+        left_out
+    }
+
     fn check(&self, targets: &[TargetFile]) -> Result<(), BenchFault> {
         let names = || targets.iter().map(|target| target.name.as_str());
         let scenarios = || self.scenarios.iter().map(|scenario| scenario.name.as_str());
@@ -168,7 +175,7 @@ mod tests {
                 "[[goal]]\nwhat = 'x'\nfigure = 'cpu'\nscenario = 'ws'\ntarget = 'c'\nat_most = 1.0",
                 "there is no target \"c\"; there are a, b",
             ),
-            ("[[goal]]\nwhat = 'x'\nfigure = 'cpu'\nscenario = 'ws'\ntarget = 'a'", "at_most or at_least"),
+            ("[[goal]]\nwhat = 'x'\nfigure = 'cpu'\nscenario = 'ws'\ntarget = 'a'\nat_most = 1\nat_least = 1", "one of them"),
             ("[[target]]\nname = 'a'", "two targets are called \"a\""),
             ("[[scenario]]\nname = 'y'\ntargets = ['z']", "there is no target \"z\""),
             ("[[scenario]]\nname = 'y'\nsubscriber = 3", "unknown field `subscriber`"),

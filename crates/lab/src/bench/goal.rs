@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BenchFault;
 use super::compare::Results;
-use super::figure::Figure;
+use super::figure::{Figure, Kind};
 
 /// A goal: a figure of a target in a scenario, by itself, beside that of another, or beside itself in other scenarios.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,9 +22,7 @@ pub struct Goal {
     pub to: Option<String>,
     /// The scenario there, if not the same.
     pub to_scenario: Option<String>,
-    /// Further scenarios of the same target: the ratio is then that of the largest to the smallest.
-    pub and: Vec<String>,
-    /// The ratio, or without `to` the figure, may be no more than this.
+    /// The ratio, or without `to` the figure, may be no more than this. Without a bound it is only told.
     pub at_most: Option<f64>,
     /// Or no less than this.
     pub at_least: Option<f64>,
@@ -53,6 +51,8 @@ pub enum Verdict {
     Met,
     /// It was not.
     NotMet,
+    /// There is nothing to reach.
+    Told,
     /// What it needs was not run.
     NotMeasured,
 }
@@ -60,7 +60,7 @@ pub enum Verdict {
 impl Goal {
     /// The scenarios that it needs.
     pub(super) fn scenarios(&self) -> impl Iterator<Item = &str> {
-        [&self.scenario].into_iter().chain(&self.to_scenario).chain(&self.and).map(String::as_str)
+        [&self.scenario].into_iter().chain(&self.to_scenario).map(String::as_str)
     }
 
     /// The targets that it needs.
@@ -70,8 +70,8 @@ impl Goal {
 
     pub(super) fn check(&self) -> Result<(), BenchFault> {
         match (self.at_most, self.at_least) {
-            (Some(_), None) | (None, Some(_)) => Ok(()),
-            _ => Err(BenchFault::Sense(format!("the goal {:?} needs at_most or at_least, one of them", self.what))),
+            (Some(_), Some(_)) => Err(BenchFault::Sense(format!("the goal {:?} has at_most and at_least; give it one of them", self.what))),
+            _ => Ok(()),
         }
     }
 
@@ -82,6 +82,7 @@ impl Goal {
         let is_met = |seen: f64| self.at_most.is_none_or(|most| seen <= most) && self.at_least.is_none_or(|least| seen >= least);
         let verdict = match seen {
             None => Verdict::NotMeasured,
+            Some(_) if bound.is_none() => Verdict::Told,
             Some(seen) if is_met(seen) => Verdict::Met,
             Some(_) => Verdict::NotMet,
         };
@@ -90,18 +91,57 @@ impl Goal {
 
     fn seen(&self, results: &Results) -> Option<(f64, String)> {
         let figure = Figure::named(&self.figure)?;
-        let median = |scenario: &str, target: &str| Some(figure.spread(&results.of(scenario, target)?.reports)?.median);
-        let own = median(&self.scenario, &self.target)?;
-        if !self.and.is_empty() {
-            let all = self.scenarios().map(|scenario| median(scenario, &self.target)).collect::<Option<Vec<f64>>>()?;
-            let (least, most) = (all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(0.0, f64::max));
-            let shown: Vec<String> = all.iter().map(|&value| figure.show(value)).collect();
-            return Some((most / least, format!("{} ({})", shown.join(", "), figure.name)));
-        }
+        let held = |scenario: &str, target: &str| Some(figure.held(figure.spread(&results.of(scenario, target)?.reports)?));
+        let own = held(&self.scenario, &self.target)?;
         if self.to.is_none() && self.to_scenario.is_none() {
-            return Some((own, figure.name.to_owned()));
+            let word = if figure.kind == Kind::YesNo { format!(": {}", figure.show(own)) } else { String::new() };
+            return Some((own, format!("{}{word}", figure.name)));
         }
-        let other = median(self.to_scenario.as_ref().unwrap_or(&self.scenario), self.to.as_ref().unwrap_or(&self.target))?;
+        let other = held(self.to_scenario.as_ref().unwrap_or(&self.scenario), self.to.as_ref().unwrap_or(&self.target))?;
         Some((own / other, format!("{} : {} ({})", figure.show(own), figure.show(other), figure.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::{Compared, Measured};
+    use super::*;
+    use crate::load::{Account, Balance, Report};
+
+    /// Two runs, of which one's counters add up to something else.
+    fn results() -> Results {
+        let report = |pending| Report {
+            deliveries: 1,
+            deliveries_per_second: 10.0,
+            balance: Some(Balance {
+                transports: [("sse".to_owned(), Account { offered: 5, delivered: 4, pending, ..Account::default() })].into(),
+                ..Balance::default()
+            }),
+            ..Report::default()
+        };
+        let measured = Measured { target: "it".into(), reports: vec![report(1), report(1), report(2)], ..Measured::default() };
+        let compared = Compared { name: "all".into(), about: String::new(), sweep: None, measured: vec![measured] };
+        Results { scenarios: vec![compared], ..Results::default() }
+    }
+
+    #[test]
+    fn a_goal_is_met_missed_told_or_not_measured() {
+        let goal = |figure: &str, at_least: Option<f64>| Goal {
+            figure: figure.into(),
+            scenario: "all".into(),
+            target: "it".into(),
+            at_least,
+            ..Goal::default()
+        };
+        for (goal, verdict) in [
+            (goal("rate", Some(9.0)), Verdict::Met),
+            (goal("rate", Some(11.0)), Verdict::NotMet),
+            (goal("rate", None), Verdict::Told),
+            (goal("balanced", Some(1.0)), Verdict::NotMet),
+            (goal("idle-rss", Some(1.0)), Verdict::NotMeasured),
+            (Goal { to: Some("another".into()), ..goal("rate", Some(1.0)) }, Verdict::NotMeasured),
+        ] {
+            assert_eq!(goal.judge(&results()).verdict, verdict, "{goal:?}");
+        }
     }
 }

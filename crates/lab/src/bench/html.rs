@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::BenchFault;
 use super::compare::{Compared, Results};
-use super::figure::{CHIEF, FIGURES, Figure};
+use super::figure::{CHIEF, FIGURES, Figure, Kind};
 use super::goal::{Judgement, Verdict};
 use super::plot::{Bar, Lines, bars, escape};
-use super::table::complaints;
+use super::table::{complaints, slow_ones};
 use crate::load::Report;
 
 /// The page of one run.
@@ -20,7 +20,7 @@ pub fn page_of_run(title: &str, report: &Report) -> Result<String, BenchFault> {
     let counts = [("publications", report.publications), ("deliveries", report.deliveries), ("connections", report.subscribers as u64)];
     counts.iter().for_each(|(name, count)| body += &format!("<tr><td>{name}</td><td class=\"n\">{count}</td></tr>\n"));
     for figure in FIGURES {
-        if let Some(value) = (figure.read)(report) {
+        if let Some(value) = (figure.read)(report).filter(|value| figure.kind != Kind::Count || *value > 0.0) {
             _ = writeln!(body, "<tr><td>{}</td><td class=\"n\">{}</td></tr>", escape(figure.name), figure.show(value));
         }
     }
@@ -40,7 +40,7 @@ fn plots_of_run(report: &Report) -> [Lines; 4] {
         x: "seconds".to_owned(),
         y: y.to_owned(),
         log: (false, false),
-        curves: vec![(title.to_owned(), points)],
+        curves: vec![(title.to_owned(), points).into()],
     };
     [
         latencies("Latency: so many deliveries took longer than …", &[("", report)]),
@@ -65,7 +65,7 @@ fn latencies(title: &str, reports: &[(&str, &Report)]) -> Lines {
         x: "one in so many deliveries (10: p90, 100: p99, 1000: p99.9)".to_owned(),
         y: "ms".to_owned(),
         log: (true, true),
-        curves: reports.iter().map(|(name, report)| ((*name).to_owned(), curve(report))).collect(),
+        curves: reports.iter().map(|(name, report)| ((*name).to_owned(), curve(report)).into()).collect(),
     }
 }
 
@@ -101,7 +101,7 @@ fn goals(goals: &[Judgement]) -> String {
         let class = match verdict {
             Verdict::Met => "good",
             Verdict::NotMet => "bad",
-            Verdict::NotMeasured => "",
+            Verdict::Told | Verdict::NotMeasured => "",
         };
         let seen = seen.map(|seen| format!("{seen:.2}")).unwrap_or_default();
         let (what, of, goal) = (escape(what), escape(of), escape(goal));
@@ -135,9 +135,9 @@ pub(super) fn sweeps(results: &Results) -> Vec<Lines> {
         for (value, compared) in points {
             for measured in &compared.measured {
                 let Some(spread) = figure.spread(&measured.reports) else { continue };
-                match lines.curves.iter_mut().find(|(target, _)| *target == measured.target) {
-                    Some((_, points)) => points.push((value, spread.median)),
-                    None => lines.curves.push((measured.target.clone(), vec![(value, spread.median)])),
+                match lines.curves.iter_mut().find(|curve| curve.name == measured.target) {
+                    Some(curve) => curve.points.push((value, spread.median)),
+                    None => lines.curves.push((measured.target.clone(), vec![(value, spread.median)]).into()),
                 }
             }
         }
@@ -151,6 +151,8 @@ fn scenario(compared: &Compared, reference: &str) -> Result<String, BenchFault> 
     for measured in &compared.measured {
         let complaints = measured.reports.iter().filter_map(complaints).chain(measured.faults.iter().cloned());
         complaints.for_each(|told| _ = writeln!(text, "<p class=\"bad\">{}: {}</p>", escape(&measured.target), escape(told)));
+        let slow_ones = measured.reports.iter().filter_map(slow_ones);
+        slow_ones.for_each(|told| _ = writeln!(text, "<p>{}: {}</p>", escape(&measured.target), escape(told)));
     }
     text += "<table><tr><th></th><th>target</th><th>median</th><th>least</th><th>most</th><th>ratio</th></tr>\n";
     for figure in CHIEF.iter().filter_map(|key| Figure::named(key)) {

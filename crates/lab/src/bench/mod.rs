@@ -17,11 +17,11 @@ mod technique;
 
 pub use compare::{Compared, Measured, Results, Round, compare, extent};
 pub use fault::BenchFault;
-pub use figure::{FIGURES, Figure, Spread};
+pub use figure::{FIGURES, Figure, Kind, Spread};
 pub use file::{CompareFile, TargetEntry};
 pub use goal::{Goal, Judgement, Verdict};
 pub use html::{page_of_comparison, page_of_run};
-pub use room::make_room;
+pub use room::{buffer_bytes, make_room};
 pub use scenario::{Publish, Scenario, Vary};
 pub use server::{Running, Start, end_all};
 pub use table::{goals_table, run_table, scenario_table};

@@ -16,7 +16,22 @@ pub(super) struct Lines {
     pub(super) y: String,
     /// Whether an axis goes by powers of ten; what is zero there is left out.
     pub(super) log: (bool, bool),
-    pub(super) curves: Vec<(String, Vec<(f64, f64)>)>,
+    pub(super) curves: Vec<Curve>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Curve {
+    pub(super) name: String,
+    pub(super) points: Vec<(f64, f64)>,
+    /// Its colour by number, and whether it is dashed; if nothing is said, the colour goes by its place.
+    pub(super) style: Option<(usize, bool)>,
+}
+
+impl From<(String, Vec<(f64, f64)>)> for Curve {
+    fn from((name, points): (String, Vec<(f64, f64)>)) -> Self {
+        Self { name, points, style: None }
+    }
 }
 
 /// One bar: its name and how long it is.
@@ -25,13 +40,9 @@ pub(super) type Bar = (String, Spread);
 impl Lines {
     /// Draws them; nothing if there is nothing to be seen.
     pub(super) fn svg(&self) -> Result<Option<String>, BenchFault> {
-        let curves: Vec<(&str, Vec<(f64, f64)>)> = self
-            .curves
-            .iter()
-            .map(|(name, points)| (name.as_str(), self.visible(points)))
-            .filter(|(_, points)| !points.is_empty())
-            .collect();
-        let all = || curves.iter().flat_map(|(_, points)| points);
+        let visible = |curve: &Curve| Curve { points: self.visible(&curve.points), ..curve.clone() };
+        let curves: Vec<Curve> = self.curves.iter().map(visible).filter(|curve| !curve.points.is_empty()).collect();
+        let all = || curves.iter().flat_map(|curve| &curve.points);
         let Some((x, y)) = range(all().map(|point| point.0), self.log.0).zip(range(all().map(|point| point.1), self.log.1)) else {
             return Ok(None);
         };
@@ -53,13 +64,16 @@ impl Lines {
         points.iter().copied().filter(|&(x, y)| seen(x, self.log.0) && seen(y, self.log.1)).collect()
     }
 
-    fn draw<X, Y>(&self, svg: &mut String, x: X, y: Y, curves: &[(&str, Vec<(f64, f64)>)]) -> Result<(), Box<dyn std::error::Error>>
+    fn draw<X, Y>(&self, svg: &mut String, x: X, y: Y, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>>
     where
         X: AsRangedCoord<Value = f64>,
         Y: AsRangedCoord<Value = f64>,
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
+        // An axis of few powers of ten has lines between them.
+        let heights = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1), true);
+        let fine = self.log.1 && heights.is_some_and(|(least, most)| most / least < FINE_UNTIL);
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
         let legend = if curves.len() > 1 { LEGEND_WIDTH } else { 0 };
@@ -76,20 +90,30 @@ impl Lines {
             .x_desc(&self.x)
             .y_desc(&self.y)
             .x_label_formatter(&|value| short(*value))
-            .y_label_formatter(&|value| short(*value))
+            .y_labels(if fine { FINE_LINES } else { LINES })
+            .y_label_formatter(&|value| if fine && !is_round(*value) { String::new() } else { short(*value) })
             .label_style((FONT, 12))
             .draw()?;
-        for (index, (name, points)) in curves.iter().enumerate() {
-            let color = COLORS[index % COLORS.len()];
-            chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
+        for (index, Curve { name, points, style }) in curves.iter().enumerate() {
+            let (color, dashed) = style.unwrap_or((index, false));
+            let color = COLORS[color % COLORS.len()];
+            if dashed {
+                chart.draw_series(DashedLineSeries::new(points.iter().copied(), DASH, GAP, color.stroke_width(2)))?;
+            } else {
+                chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
+            }
             if points.len() < MARKED_MAX {
-                chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
+                let filling: ShapeStyle = if dashed { color.stroke_width(1) } else { color.filled() };
+                chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, filling)))?;
             }
             if legend > 0 {
                 // Beside the curves, so that none lies behind it.
                 let (at, y) = (SIZE.0 as i32 - legend, 44 + 18 * index as i32);
-                area.draw(&PathElement::new([(at, y), (at + 18, y)], color.stroke_width(3)))?;
-                area.draw(&Text::new((*name).to_owned(), (at + 24, y - 6), (FONT, 12).into_font()))?;
+                let ends: &[(i32, i32)] = if dashed { &[(0, 5), (9, 14)] } else { &[(0, 18)] };
+                for (from, to) in ends {
+                    area.draw(&PathElement::new([(at + from, y), (at + to, y)], color.stroke_width(3)))?;
+                }
+                area.draw(&Text::new(name.clone(), (at + 24, y - 6), (FONT, 12).into_font()))?;
             }
         }
         area.present()?;
@@ -141,6 +165,12 @@ fn range(values: impl Iterator<Item = f64>, log: bool) -> Option<(f64, f64)> {
     fits.then(|| if log { (least / 1.3, most * 1.3) } else { (least.min(0.0), most * 1.05) })
 }
 
+/// Whether it is 1, 2 or 5 times a power of ten: what is written on an axis that has a line for each digit.
+fn is_round(value: f64) -> bool {
+    let first = value / 10f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].iter().any(|round| (first - round).abs() < 0.01)
+}
+
 /// A number in few letters: 0.01, 5, 20k, 3M.
 pub(super) fn short(value: f64) -> String {
     let trim = |value: f64| {
@@ -163,7 +193,13 @@ pub(super) fn escape(text: impl Display) -> String {
 
 const FONT: &str = "sans-serif";
 const SIZE: (u32, u32) = (820, 380);
-const LEGEND_WIDTH: i32 = 160;
+/// Up to this ratio of the most to the least, an axis by powers of ten has a line for each digit.
+const FINE_UNTIL: f64 = 3000.0;
+const FINE_LINES: usize = 45;
+const LINES: usize = 10;
+const LEGEND_WIDTH: i32 = 170;
+const DASH: u32 = 5;
+const GAP: u32 = 4;
 const BAR_HEIGHT: i32 = 24;
 const BARS_AT: i32 = 190;
 const BARS_WIDTH: i32 = 460;
@@ -190,11 +226,21 @@ mod tests {
     fn every_kind_of_axis_is_drawn() {
         for log in [(false, false), (true, false), (false, true), (true, true)] {
             let curves = vec![("a <b>".to_owned(), vec![(0.0, 0.0), (1.0, 10.0), (1000.0, 3.0)]), ("none".to_owned(), Vec::new())];
+            let curves = curves.into_iter().map(|curve| Curve { style: Some((3, log.0)), ..Curve::from(curve) }).collect();
             let lines = Lines { title: "both".into(), x: "x".into(), y: "y".into(), log, curves };
             let svg = lines.svg().expect("drawn").expect("something to see");
             assert!(svg.starts_with("<svg") && svg.contains("polyline") && !svg.contains("<b>"), "{svg}");
         }
         assert!(Lines::default().svg().expect("nothing to draw").is_none());
+    }
+
+    #[test]
+    fn few_powers_of_ten_have_numbers_between_them() {
+        assert!([0.02, 1.0, 5.0, 2000.0].iter().all(|&value| is_round(value)) && !is_round(30.0) && !is_round(0.07));
+        let lines =
+            |most| Lines { log: (true, true), curves: vec![("a".to_owned(), vec![(1.0, 10.0), (2.0, most)]).into()], ..Lines::default() };
+        let shown = |most| lines(most).svg().expect("drawn").expect("something to see").contains("\n20\n");
+        assert!(shown(100.0) && !shown(1e6));
     }
 
     #[test]

@@ -52,6 +52,10 @@ pub struct Scenario {
     pub slow_subscribers: usize,
     /// Seconds that these pause before they read; zero if they never do.
     pub slow_pause: f64,
+    /// Whether latency is only of the channels that no slow subscriber follows.
+    pub latency_apart: bool,
+    /// Scenarios that stand together and name the same group are run in turn, round by round, because they are set beside each other.
+    pub group: Option<String>,
     /// Which targets it is put on; all, if none is named.
     pub targets: Vec<String>,
     /// Further words on the command line of a target, by its name.
@@ -127,6 +131,8 @@ impl Default for Scenario {
             ramp: None,
             slow_subscribers: 0,
             slow_pause: 0.0,
+            latency_apart: false,
+            group: None,
             targets: Vec::new(),
             arguments: BTreeMap::new(),
             vary: None,
@@ -188,15 +194,31 @@ impl Scenario {
             duration: time("seconds", seconds)?,
             slow_subscribers: self.slow_subscribers,
             slow_pause: time("slow_pause", self.slow_pause)?,
+            latency_apart: self.latency_apart,
             ..Plan::new(target)
         })
+    }
+
+    /// How many bytes its messages under way may take in the kernel: each once where it was written and once where it is read.
+    pub fn needs_bytes(&self) -> u64 {
+        let under_way = self.window.unwrap_or(1).div_ceil(self.channels.max(1)) * self.subscriptions;
+        self.subscribers as u64 * (2 * self.payload_bytes as u64 * under_way as u64 + CONNECTION_BYTES)
+    }
+
+    /// Why it is better not run on this machine, if it is.
+    pub fn too_big(&self, available: Option<u64>) -> Option<String> {
+        let (needs, available) = (self.needs_bytes(), available?);
+        let mib = |bytes: u64| bytes / 1_048_576;
+        let words = || format!("{} may need {} MiB of socket buffers, and there are {}", self.name, mib(needs), mib(available));
+        (needs > available).then(words)
     }
 
     /// About how long a run takes, for whoever waits.
     pub fn takes(&self, seconds: f64) -> f64 {
         let seconds = self.seconds.unwrap_or(seconds);
         let warm_up = self.warm_up.unwrap_or((seconds / 4.0).min(1.0));
-        seconds + warm_up + STARTING_SECONDS + self.subscribers as f64 / self.ramp.unwrap_or(OPENED_PER_SECOND)
+        let settling = if self.slow_subscribers > 0 { SETTLING_SECONDS } else { 0.0 };
+        seconds + warm_up + settling + STARTING_SECONDS + self.subscribers as f64 / self.ramp.unwrap_or(OPENED_PER_SECOND)
     }
 }
 
@@ -204,6 +226,9 @@ fn time(name: &str, seconds: f64) -> Result<Duration, BenchFault> {
     Duration::try_from_secs_f64(seconds).map_err(|_| BenchFault::Sense(format!("{name} = {seconds}: seconds, zero or more")))
 }
 
+const SETTLING_SECONDS: f64 = 1.0;
+/// What the two ends of an open connection take in the kernel.
+const CONNECTION_BYTES: u64 = 8 * 1024;
 const STARTING_SECONDS: f64 = 0.6;
 const OPENED_PER_SECOND: f64 = 10_000.0;
 
@@ -219,6 +244,13 @@ mod tests {
         let names: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.payload_bytes)).collect();
         assert_eq!(names, [("size-16", 16), ("size-1024", 1024)]);
         assert_eq!(scenario.axis(), Some("bytes of a payload"));
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_told() {
+        let big = Scenario { name: "big".into(), subscribers: 10_000, payload_bytes: 65_536, ..Scenario::default() };
+        assert_eq!(big.too_big(Some(1 << 30)).as_deref(), Some("big may need 1328 MiB of socket buffers, and there are 1024"));
+        assert_eq!((big.too_big(Some(4 << 30)), big.too_big(None)), (None, None));
     }
 
     #[test]

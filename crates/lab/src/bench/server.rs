@@ -91,6 +91,11 @@ impl Running {
         self.addresses.get(listener).copied().ok_or_else(none)
     }
 
+    /// Where a target of this kind tells its counters.
+    pub fn metrics(&self, target: &TargetFile) -> Option<(SocketAddr, String)> {
+        Some((*self.addresses.get("http")?, target.metrics.clone()?))
+    }
+
     fn wait(&mut self, ports: Option<&Path>, port: u16) -> Result<(), String> {
         let end = Instant::now() + STARTING_MAX;
         while Instant::now() < end {

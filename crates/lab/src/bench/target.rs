@@ -26,6 +26,8 @@ pub struct TargetFile {
     pub url: Option<String>,
     /// Its file of addresses in `{dir}`, as `bongsu serve --ports-file` writes it; without it, it listens on `{port}`.
     pub ports_file: Option<String>,
+    /// The path at which it tells its counters as this project's server does, to be held against what subscribers got.
+    pub metrics: Option<String>,
     /// Programs, or files beside this one, that it cannot do without.
     pub needs: Vec<String>,
     /// How to get them.
@@ -119,8 +121,14 @@ impl TargetFile {
             about: "this server".to_owned(),
             start: format!("{SERVE} {} {words}", listeners()),
             ports_file: Some("ports.json".to_owned()),
+            metrics: Some(METRICS.to_owned()),
             ..Self::default()
         }
+    }
+
+    /// This project's server, which runs already.
+    pub fn itself_at(url: &str) -> Self {
+        Self { name: url.to_owned(), url: Some(url.to_owned()), metrics: Some(METRICS.to_owned()), ..Self::default() }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -212,6 +220,9 @@ impl PublishSection {
         target.publish_frame.clone_from(&self.frame);
     }
 }
+
+/// Where this project's server tells its counters.
+const METRICS: &str = "/metrics";
 
 /// A server of this project on a port of its own.
 const SERVE: &str = "bongsu serve --http 127.0.0.1:0 --log-level error --ports-file {dir}/ports.json";

@@ -2,6 +2,8 @@
 //!
 //! One thread with an event loop of its own, so that what it costs itself stays small beside the server. [`run`] does a whole run.
 
+mod balance;
+mod check;
 mod decode;
 mod dial;
 mod driver;
@@ -16,6 +18,7 @@ mod tally;
 mod transport;
 mod wire;
 
+pub use balance::{Account, Balance};
 pub use decode::PeerFault;
 pub use driver::{run, run_watched};
 pub use plan::{Filling, Over, Pace, Plan, Target};

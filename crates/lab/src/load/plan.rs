@@ -41,6 +41,10 @@ pub struct Plan {
     pub slow_subscribers: usize,
     /// How long a slow subscriber pauses before it reads what is there; zero means that it never reads.
     pub slow_pause: Duration,
+    /// Whether latency is only of the channels that no slow subscriber follows.
+    pub latency_apart: bool,
+    /// Where the server tells its own counters, to be read at the end.
+    pub metrics: Option<(SocketAddr, String)>,
 }
 
 impl Plan {
@@ -62,6 +66,8 @@ impl Plan {
             duration: Duration::from_secs(2),
             slow_subscribers: 0,
             slow_pause: Duration::ZERO,
+            latency_apart: false,
+            metrics: None,
         }
     }
 

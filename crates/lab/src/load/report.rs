@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PeerFault;
+use super::{Balance, PeerFault};
 
 /// What a run showed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Connections that subscribed.
     pub subscribers: usize,
+    /// How many of them were slow on purpose.
+    #[serde(default)]
+    pub slow_subscribers: usize,
     /// How many were opened a second, each with its request answered.
     pub opened_per_second: f64,
     /// Publications while it counted.
@@ -31,8 +34,13 @@ pub struct Report {
     pub slow_deliveries: u64,
     /// Messages that they were never given, as the next one shows.
     pub slow_lost: u64,
+    /// Messages that reached anyone from the first to the last, before and after it counted.
+    #[serde(default)]
+    pub received: u64,
     /// Bytes that subscribers read from their sockets for each delivery, frames and heads included.
     pub bytes_per_delivery: f64,
+    /// Bytes that a subscriber finds at once: those of one write of the server, unless the driver comes so late that several lie there.
+    pub bytes_per_read: f64,
     /// Bytes in both directions between the server and each subscriber, a second.
     pub bytes_per_subscriber_second: f64,
     /// Bytes in both directions between the server and the publishers, for each publication.
@@ -55,6 +63,9 @@ pub struct Report {
     pub server_rss_bytes: Option<[u64; 3]>,
     /// Resident memory that each open, silent connection added, in bytes.
     pub rss_per_idle_connection: Option<f64>,
+    /// What the server itself says became of every publication.
+    #[serde(default)]
+    pub balance: Option<Balance>,
     /// How the run went, moment by moment, its warm-up included.
     pub timeline: Vec<Sample>,
 }
@@ -107,8 +118,13 @@ pub enum Progress {
 
 impl Report {
     /// Whether every message came once and in order, and no connection ended early.
-    pub fn is_clean(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.lost == 0 && self.repeated == 0 && self.closed == 0
+    }
+
+    /// Whether, besides, the server's counters add up, if it tells any.
+    pub fn is_clean(&self) -> bool {
+        self.is_complete() && self.balance.as_ref().is_none_or(|balance| balance.adds_up(self))
     }
 }
 

@@ -35,14 +35,6 @@ impl Socket {
         let session = ClientConnection::new(trusting(ca)?, name).map_err(io::Error::other)?;
         Ok(Self::Tls(Box::new(Sealed { stream, session })))
     }
-
-    /// The socket that carries it.
-    pub(super) fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(sealed) => &sealed.stream,
-        }
-    }
 }
 
 impl Read for Socket {

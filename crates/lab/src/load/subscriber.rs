@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use memchr::memmem;
+use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::decode::{Decoder, PeerFault, Record};
@@ -35,6 +36,8 @@ pub(super) struct Peer {
     /// Bytes read from its socket so far, and written to it.
     pub(super) bytes_read: u64,
     pub(super) bytes_written: u64,
+    /// How often it read and found something.
+    pub(super) reads: u64,
     pub(super) closed: bool,
 }
 
@@ -79,7 +82,10 @@ impl Peer {
         let target = &plan.target;
         let next = Next::new(target, &channels);
         let decoder = Decoder::new(target.transport.way().framing, &next.names);
-        let mut peer = Self::connect(target, Opening::of_subscriber(plan, &channels), decoder, index, registry)?;
+        // What the kernel would hold for a slow one would hide for minutes that it is slow.
+        let receive_bytes = (index < plan.slow_subscribers).then_some(SLOW_RECEIVE_BYTES);
+        let stream = dial(target.address, index, receive_bytes)?;
+        let mut peer = Self::connect(target, stream, Opening::of_subscriber(plan, &channels), decoder, index, registry)?;
         peer.asks = match target.transport {
             Transport::LongPoll => Asks::Again(Box::new(next)),
             Transport::Poll => Asks::Later { next: Box::new(next), ready: Vec::new() },
@@ -87,10 +93,6 @@ impl Peer {
         };
         if target.open_once_sent {
             peer.awaited = 0;
-        }
-        if index < plan.slow_subscribers {
-            // What the kernel would hold for it would hide for minutes that it is slow.
-            socket2::SockRef::from(peer.stream.tcp()).set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
         }
         let lanes = |channel: usize| (channel..plan.lanes()).step_by(plan.channels);
         peer.subscriptions = channels.into_iter().flat_map(lanes).map(|lane| (lane as u64, lane as u64)).collect();
@@ -100,26 +102,33 @@ impl Peer {
     /// Connects a publisher; where it is a WebSocket of one channel, of this one.
     pub(super) fn publisher(plan: &Plan, channel: usize, token: usize, registry: &Registry) -> io::Result<Self> {
         let target = &plan.target;
+        let stream = dial(target.address, token, None)?;
         match target.publish_over {
             Over::WebSocket => {
-                Self::connect(target, Opening::of_publisher(target, channel), Decoder::new(Framing::Frames, &[]), token, registry)
+                Self::connect(target, stream, Opening::of_publisher(target, channel), Decoder::new(Framing::Frames, &[]), token, registry)
             }
             Over::Raw => {
                 let decoder = Decoder::new(target.transport.way().framing, &[]);
-                let mut peer = Self::connect(target, Opening::of_raw_publisher(target), decoder, token, registry)?;
+                let mut peer = Self::connect(target, stream, Opening::of_raw_publisher(target), decoder, token, registry)?;
                 peer.asks = Asks::Raw;
                 Ok(peer)
             }
             Over::Http => {
-                let mut peer = Self::connect(target, Opening::default(), Decoder::new(Framing::Pages, &[]), token, registry)?;
+                let mut peer = Self::connect(target, stream, Opening::default(), Decoder::new(Framing::Pages, &[]), token, registry)?;
                 peer.asks = Asks::Posts { waiting: VecDeque::new(), busy: false };
                 Ok(peer)
             }
         }
     }
 
-    fn connect(target: &Target, opening: Opening, decoder: Decoder, token: usize, registry: &Registry) -> io::Result<Self> {
-        let mut stream = dial(target.address, token)?;
+    fn connect(
+        target: &Target,
+        mut stream: TcpStream,
+        opening: Opening,
+        decoder: Decoder,
+        token: usize,
+        registry: &Registry,
+    ) -> io::Result<Self> {
         let socket = socket2::SockRef::from(&stream);
         // Closing resets, so that thousands of closed connections do not hold their ports for a minute.
         socket.set_linger(Some(Duration::ZERO))?;
@@ -137,6 +146,7 @@ impl Peer {
             poll_due: Duration::ZERO,
             bytes_read: 0,
             bytes_written: 0,
+            reads: 0,
             closed: false,
         })
     }
@@ -218,6 +228,7 @@ impl Peer {
             };
             self.closed |= read == 0;
             self.bytes_read += read as u64;
+            self.reads += u64::from(read > 0);
             self.take(words, &buffer[..read], inflated, &mut each)?;
             // An edge-triggered stream socket that filled less than it was offered is empty: epoll(7).
             if read < buffer.len() {

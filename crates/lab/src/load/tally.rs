@@ -16,6 +16,8 @@ pub(super) struct Tally {
     oldest: u64,
     /// How many get each publication of a lane. A publication's lane is its number modulo the lanes.
     receivers: Vec<u32>,
+    /// The lanes whose latencies are left out.
+    unmeasured: Vec<bool>,
     latencies: Histogram<u64>,
     pub(super) deliveries: u64,
     pub(super) lost: u64,
@@ -33,7 +35,13 @@ impl Tally {
     /// For lanes with so many subscriptions each.
     pub(super) fn new(receivers: Vec<u32>) -> Result<Self, RunFault> {
         let latencies = Histogram::new_with_bounds(1, 600_000_000, 3).map_err(|_| RunFault::Plan("no such histogram"))?;
-        Ok(Self { outstanding: VecDeque::new(), oldest: 0, receivers, latencies, deliveries: 0, lost: 0, repeated: 0 })
+        let unmeasured = vec![false; receivers.len()];
+        Ok(Self { outstanding: VecDeque::new(), oldest: 0, receivers, unmeasured, latencies, deliveries: 0, lost: 0, repeated: 0 })
+    }
+
+    /// Leaves the latencies of a lane out.
+    pub(super) fn leave_out(&mut self, lane: usize) {
+        self.unmeasured[lane] = true;
     }
 
     /// The number of the next publication.
@@ -65,7 +73,8 @@ impl Tally {
             self.settle(passed);
         }
         self.deliveries += 1;
-        if let Some(since) = self.settle(number) {
+        let is_measured = !self.unmeasured[(number % lanes) as usize];
+        if let Some(since) = self.settle(number).filter(|_| is_measured) {
             self.latencies.saturating_record(now.saturating_sub(since).as_micros() as u64);
         }
         self.retire();
@@ -141,5 +150,15 @@ mod tests {
         tally.finish();
         assert_eq!((tally.lost, tally.deliveries), (3, 3));
         assert!(tally.latency().p50.abs_diff(1000) < 10);
+    }
+
+    #[test]
+    fn the_latencies_of_a_lane_can_be_left_out() {
+        let mut tally = Tally::new(vec![1, 1]).expect("a histogram");
+        tally.leave_out(0);
+        (0..2).for_each(|_| tally.published(Duration::ZERO));
+        tally.delivered(0, 0, Duration::from_secs(9));
+        tally.delivered(1, 1, Duration::from_millis(1));
+        assert!(tally.deliveries == 2 && tally.latency().max < 2000, "{:?}", tally.latency());
     }
 }

@@ -11,10 +11,10 @@ use bongsu_core::queue::{
     QueueState, Queues, QueuesLimits, Verdict,
 };
 use bongsu_core::snapshot::{SnapshotFault, Writer};
-use tokio::sync::Notify;
 
 use super::{SHARDS, snapshot};
 use crate::clock::Clock;
+use crate::mailbox::Mailbox;
 
 /// All queues.
 pub struct QueueEngine {
@@ -42,11 +42,7 @@ pub struct QueueBounds {
 }
 
 /// What was handed out to consumers of one worker and the worker has not yet taken. Bounded by their windows.
-#[derive(Default)]
-pub struct HandedInbox {
-    waiting: Mutex<Vec<Handed>>,
-    wake: Notify,
-}
+pub type HandedInbox = Mailbox<Handed>;
 
 impl QueueEngine {
     /// An engine without queues, under the default bounds.
@@ -199,28 +195,6 @@ impl QueueEngine {
 impl Default for QueueBounds {
     fn default() -> Self {
         Self { queues_max: 10_000, total_bytes_max: 128 << 20, rules: std::sync::Arc::new(|_| QueueLimits::default()) }
-    }
-}
-
-impl HandedInbox {
-    fn push(&self, handed: Handed) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(handed);
-        let first = waiting.len() == 1;
-        drop(waiting);
-        if first {
-            self.wake.notify_one();
-        }
-    }
-
-    /// Takes what waits.
-    pub fn take(&self) -> Vec<Handed> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Waits until something is there.
-    pub async fn woken(&self) {
-        self.wake.notified().await;
     }
 }
 

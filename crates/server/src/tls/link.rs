@@ -6,6 +6,7 @@ use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bongsu_core::hub::Written;
 use bytes::{Buf, Bytes, BytesMut};
@@ -122,13 +123,11 @@ impl TlsLink {
         })
     }
 
-    /// Waits until there may be something to read.
-    pub async fn readable(&self) {
+    /// Whether there may be something to read; if not, the waker is woken once there is.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let has_ended = matches!(&self.state.borrow().stage, Stage::Open(session) if session.has_ended());
-        if !has_ended {
-            // An error shows again when it is read.
-            _ = self.stream.readable().await;
-        }
+        // An error shows again when it is read.
+        if has_ended { Poll::Ready(()) } else { self.stream.poll_read_ready(cx).map(drop) }
     }
 
     /// Waits until the peer may take more.

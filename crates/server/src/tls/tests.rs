@@ -1,5 +1,6 @@
 //! Stories of the link: what a full socket cannot take leaves later, whole and in order; an end is an end; idle means no buffers.
 
+use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -45,7 +46,7 @@ fn play(story: impl Future<Output = ()>) {
 async fn read(link: &Rc<TlsLink>, input: &mut BytesMut) -> Read {
     loop {
         match link.try_read(input) {
-            Read::Nothing => link.readable().await,
+            Read::Nothing => poll_fn(|cx| link.poll_readable(cx)).await,
             read => return read,
         }
     }
@@ -110,7 +111,7 @@ fn what_is_wrong_has_a_name() {
                     assert_eq!(found, news);
                     break;
                 }
-                link.readable().await;
+                poll_fn(|cx| link.poll_readable(cx)).await;
             }
             if news == News::Clear {
                 assert_eq!((&input[..], link.take_news()), (said, Some(News::Clear)));

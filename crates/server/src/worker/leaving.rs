@@ -48,7 +48,7 @@ impl Worker {
         for (key, generation) in told {
             // A request that is here already is still answered.
             if self.is_between_requests(key, generation) {
-                self.on_readable(key, generation);
+                self.read_now(key, generation);
             }
             let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else { continue };
             if newcomers_wait && connection.fresh {

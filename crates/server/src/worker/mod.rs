@@ -43,6 +43,7 @@ use crate::transport::udp::Udp;
 pub(crate) use door::Door;
 use held::Held;
 use leaving::Leaving;
+use reading::Readable;
 
 /// A worker, shared by the tasks of its thread.
 pub(crate) type WorkerRef = Rc<RefCell<Worker>>;
@@ -63,6 +64,7 @@ pub(crate) struct Worker {
     due: Vec<Entry>,
     announced: Vec<Announcement>,
     read_buffer: BytesMut,
+    readable: Arc<Readable>,
     /// Serves every WebSocket here whose messages are each compressed by themselves.
     pub(crate) inflater: Inflater,
     /// Codes the answers to polls.
@@ -99,6 +101,7 @@ impl Worker {
                 due: Vec::new(),
                 announced: Vec::new(),
                 read_buffer: BytesMut::new(),
+                readable: Arc::default(),
                 inflater: Inflater::new(),
                 coder,
                 burden: Burden::default(),

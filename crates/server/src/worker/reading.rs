@@ -1,6 +1,10 @@
-//! Reading: one task a connection waits, and what it reads is acted on at once, by what the connection is about.
+//! Reading: sockets bring their connections' keys to the worker, which reads them and acts at once, by what each is about.
+//!
+//! A silent connection has a waker and no task, which would cost it some hundred bytes more.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
 use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
@@ -8,29 +12,105 @@ use tokio::task::spawn_local;
 
 use super::{Worker, WorkerRef};
 use crate::admission::Visitor;
-use crate::connection::Phase;
+use crate::connection::{Connection, Phase, Reader};
 use crate::http::Version;
 use crate::http2::Socket;
 use crate::link::{Link, Read};
+use crate::mailbox::Mailbox;
 use crate::metrics::CloseReason;
 use crate::tls::TlsStream;
 use crate::transport::stomp::StompPhase;
 
-/// What a reader does next.
+/// The connections of a worker that may have something to read, with their generations. A connection is there once at a time.
+pub(crate) type Readable = Mailbox<(SubscriberKey, u32)>;
+
+/// What a socket wakes.
+struct Knock {
+    key: SubscriberKey,
+    generation: u32,
+    readable: Arc<Readable>,
+}
+
+impl Wake for Knock {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.readable.push((self.key, self.generation));
+    }
+}
+
+/// What follows on reading from a connection.
 #[derive(Debug)]
-pub(crate) enum Reading {
-    /// Waits for more.
+enum Reading {
+    /// It is waited for more.
     On,
-    /// Lets others run, then reads on.
+    /// Others are read from, then it goes on.
     Yield,
-    /// Ends; it is started again when there is room.
+    /// Nothing: reading is begun again when there is room.
     Off,
-    /// Ends; the socket, of which these bytes were read, speaks HTTP/2.
-    Handover(Bytes, Visitor),
+    /// The socket, of which these bytes were read, speaks HTTP/2.
+    Handover(Link, Bytes, Visitor),
 }
 
 impl Worker {
-    /// Starts the task that waits for something to read, unless it runs.
+    /// Reads from whoever has something to read, for as long as the thread lives.
+    pub(crate) async fn read_all(worker: WorkerRef) {
+        let readable = Arc::clone(&worker.borrow().readable);
+        let mut taken = Vec::new();
+        loop {
+            readable.woken().await;
+            readable.drain_into(&mut taken);
+            for (key, generation) in taken.drain(..) {
+                let reading = worker.borrow_mut().read_and_wait(key, generation);
+                if let Some((socket, first, visitor)) = reading {
+                    worker.borrow_mut().take_up_http2(WorkerRef::clone(&worker), socket, first, visitor);
+                }
+            }
+            // Those who send without a pause let the others run.
+            if !readable.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Reads from a connection, if it is one to be read from, and has it waited for. Returns a socket that speaks HTTP/2.
+    fn read_and_wait(&mut self, key: SubscriberKey, generation: u32) -> Option<(Socket, Bytes, Visitor)> {
+        let connection = self.hub.sink(key).filter(|connection| connection.generation == generation)?;
+        if !matches!(connection.reader, Some(Reader::Waker(_))) {
+            return None;
+        }
+        match self.on_readable(key, generation) {
+            Reading::On => self.await_readable(key),
+            Reading::Yield => self.readable.push((key, generation)),
+            Reading::Off => (),
+            Reading::Handover(link, first, visitor) => {
+                let socket = match link {
+                    Link::Plain(stream) => Rc::into_inner(stream).map(Socket::Plain),
+                    Link::Tls(link) => Some(Socket::Tls(TlsStream::new(link))),
+                    Link::Stream(_) | Link::Datagrams(_) => None,
+                };
+                return socket.map(|socket| (socket, first, visitor));
+            }
+        }
+        None
+    }
+
+    fn await_readable(&mut self, key: SubscriberKey) {
+        let Some(Connection { link, generation, reader: Some(Reader::Waker(waker)), .. }) = self.hub.sink(key) else { return };
+        if link.poll_readable(&mut Context::from_waker(waker)).is_ready() {
+            let generation = *generation;
+            self.readable.push((key, generation));
+        }
+    }
+
+    /// Reads what a connection has sent so far, and does not wait for more than it waits already.
+    pub(super) fn read_now(&mut self, key: SubscriberKey, generation: u32) {
+        _ = self.on_readable(key, generation);
+    }
+
+    /// Has it waited for something to read from a connection, unless it is.
     pub(crate) fn read_on(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         if connection.reader.is_some() || connection.half_closed {
@@ -39,16 +119,13 @@ impl Worker {
         if let Some(kind) = connection.paused.take() {
             self.metrics.reading_resumed(kind);
         }
-        let (link, generation) = (connection.link.clone(), connection.generation);
-        let Some(worker) = self.me.upgrade() else { return };
-        let reader = spawn_local(read(worker, link, key, generation)).abort_handle();
-        if let Some(connection) = self.hub.sink(key) {
-            connection.reader = Some(reader);
-        }
+        let knock = Knock { key, generation: connection.generation, readable: Arc::clone(&self.readable) };
+        connection.reader = Some(Reader::Waker(Waker::from(Arc::new(knock))));
+        self.await_readable(key);
     }
 
     /// Reads what is there and acts on it.
-    pub(super) fn on_readable(&mut self, key: SubscriberKey, generation: u32) -> Reading {
+    fn on_readable(&mut self, key: SubscriberKey, generation: u32) -> Reading {
         for _ in 0..READS_MAX {
             let mut buffer = std::mem::take(&mut self.read_buffer);
             let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else {
@@ -74,9 +151,9 @@ impl Worker {
                 }
                 Read::Broken => self.close(key, CloseReason::Vanished),
             }
-            if let Some((first, visitor)) = self.hand_over(key, generation, &mut input) {
+            if let Some(handover) = self.hand_over(key, generation, &mut input) {
                 self.read_buffer = buffer;
-                return Reading::Handover(first, visitor);
+                return handover;
             }
             let untouched = own && input.len() == came;
             self.keep_unread(key, generation, &mut input, untouched);
@@ -113,18 +190,16 @@ impl Worker {
     }
 
     /// Gives up a connection whose first bytes are of another protocol, and returns them. It ends when its new owner says so.
-    fn hand_over(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) -> Option<(Bytes, Visitor)> {
+    fn hand_over(&mut self, key: SubscriberKey, generation: u32, input: &mut BytesMut) -> Option<Reading> {
         let connection = self.hub.sink(key).filter(|connection| connection.generation == generation)?;
         if !matches!(connection.phase, Phase::Handover) {
             return None;
         }
-        // The task that reads goes on with the socket.
-        connection.reader = None;
-        let visitor = connection.visitor.clone();
+        let (link, visitor) = (connection.link.clone(), connection.visitor.clone());
         if let Some(connection) = self.hub.remove(key) {
             self.unweigh(&connection);
         }
-        Some((Bytes::copy_from_slice(&input.split()), visitor))
+        Some(Reading::Handover(link, Bytes::copy_from_slice(&input.split()), visitor))
     }
 
     /// Keeps what could not be used yet. Untouched is what nothing was used of, in memory of the connection's own.
@@ -232,8 +307,7 @@ impl Worker {
             worker.close(key, if left { CloseReason::Client } else { CloseReason::Vanished });
             worker.settle();
         });
-        // It takes the place of the task that read, which has ended.
-        connection.reader = Some(watch.abort_handle());
+        connection.reader = Some(Reader::Watch(watch.abort_handle()));
     }
 
     /// Ends a connection whose peer sends no more, once all is done that it asked for.
@@ -270,31 +344,6 @@ impl Worker {
             self.end_when_done(key);
         } else if !self.is_stalled(key) {
             self.read_on(key);
-        }
-    }
-}
-
-/// Waits for something to read, reads it, and so on.
-async fn read(worker: WorkerRef, link: Link, key: SubscriberKey, generation: u32) {
-    loop {
-        link.readable().await;
-        let reading = worker.borrow_mut().on_readable(key, generation);
-        match reading {
-            Reading::On => (),
-            Reading::Yield => tokio::task::yield_now().await,
-            Reading::Off => return,
-            Reading::Handover(first, visitor) => {
-                let socket = match link {
-                    Link::Plain(stream) => Rc::into_inner(stream).map(Socket::Plain),
-                    Link::Tls(link) => Some(Socket::Tls(TlsStream::new(link))),
-                    Link::Stream(_) | Link::Datagrams(_) => None,
-                };
-                if let Some(socket) = socket {
-                    let again = WorkerRef::clone(&worker);
-                    worker.borrow_mut().take_up_http2(again, socket, first, visitor);
-                }
-                return;
-            }
         }
     }
 }
