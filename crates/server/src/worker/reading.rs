@@ -138,7 +138,7 @@ impl Worker {
         if self.is_paused(key) {
             return true;
         }
-        let waiting_bytes = self.hub.waiting_bytes(key);
+        let (waiting_bytes, owes) = (self.hub.waiting_bytes(key), self.owes(key));
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let ahead_max = self.shared.config.http.head_bytes_max.as_usize();
         let Some(connection) = self.hub.sink(key) else { return false };
@@ -146,7 +146,7 @@ impl Worker {
             return true;
         }
         match &connection.phase {
-            Phase::Head | Phase::Body(_) => waiting_bytes > 0,
+            Phase::Head | Phase::Body(_) => owes,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
             Phase::WebSocket(_) | Phase::Lines(_) | Phase::Stomp(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover | Phase::Datagrams(_) => false,
@@ -156,7 +156,7 @@ impl Worker {
     /// Acts on what a connection sent, as far as it can.
     fn on_input(&mut self, key: SubscriberKey, input: &mut BytesMut) {
         loop {
-            let waits = self.hub.waiting_bytes(key) > 0;
+            let waits = self.owes(key);
             let Some(connection) = self.hub.sink(key) else { return };
             if connection.held.is_some() {
                 return;
@@ -183,7 +183,7 @@ impl Worker {
 
     /// The peer sends no more.
     fn on_end(&mut self, key: SubscriberKey) {
-        let owed = self.hub.waiting_bytes(key) > 0;
+        let owed = self.owes(key);
         let Some(connection) = self.hub.sink(key) else { return };
         if owed && matches!(connection.phase, Phase::Head) {
             // It has asked all that it wanted and still reads the answer.

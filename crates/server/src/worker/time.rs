@@ -6,6 +6,7 @@ use bongsu_core::hub::SubscriberKey;
 
 use super::Worker;
 use crate::connection::Phase;
+use crate::metrics::CloseReason;
 
 impl Worker {
     /// Has `on_due` called for a connection, unless it is armed anew before.
@@ -52,6 +53,7 @@ impl Worker {
     }
 
     fn on_due(&mut self, key: SubscriberKey, now_ms: u64) {
+        let owes = self.owes(key);
         let Some(connection) = self.hub.sink(key) else { return };
         if connection.link.is_handshaking() {
             return self.on_handshake_due(key);
@@ -68,6 +70,10 @@ impl Worker {
             Phase::Datagrams(_) => self.on_lease_due(key, now_ms),
             Phase::Stomp(_) => self.on_stomp_due(key, now_ms),
             Phase::Handover => (),
+            // Its answer is being taken, and may be long.
+            Phase::Closing(CloseReason::Done) if owes => {
+                self.arm(key, now_ms + self.shared.config.http.idle_timeout.as_millis());
+            }
             Phase::Closing(reason) => {
                 let reason = *reason;
                 self.close(key, reason);
@@ -79,7 +85,9 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let slow = self.hub.find_slow(&Self::watching(&shared, self.index), now_ms);
         for (key, why) in slow {
-            self.disconnect(key, &why);
+            if !self.close_stalled(key) {
+                self.disconnect(key, &why);
+            }
         }
         self.tallies.report(&self.hub, self.held.len(), &self.metrics);
     }
