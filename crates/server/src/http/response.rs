@@ -25,7 +25,14 @@ pub struct Response {
 impl Response {
     /// An answer without a body yet.
     pub fn new(status: u16) -> Self {
-        Self { status, head: status_line(status), body: Bytes::new(), page: None, later_bytes: 0, sized: status >= 200 && status != 204 && status != 304 }
+        Self {
+            status,
+            head: status_line(status),
+            body: Bytes::new(),
+            page: None,
+            later_bytes: 0,
+            sized: status >= 200 && status != 204 && status != 304,
+        }
     }
 
     /// The head of an answer that has no length: a stream, or an upgrade.

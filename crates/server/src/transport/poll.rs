@@ -420,8 +420,9 @@ impl Worker {
             if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
         let mut ending = BytesMut::new();
         write_page_ending(&cursor, page.more, gaps, &mut ending);
-        // What is coded is needed whole, and so is what many share.
-        let bytes_max = if coding == Coding::Identity && whom != For::Many { WHOLE_BYTES_MAX } else { usize::MAX };
+        // What is coded is needed whole, and so is what many share; and one publication is the least that waits in any case.
+        let in_parts = coding == Coding::Identity && whom != For::Many && page.publications.len() > 1;
+        let bytes_max = if in_parts { WHOLE_BYTES_MAX } else { usize::MAX };
         let etag = page.validator(&ending);
         let body = page.body(ending, bytes_max);
         let coded = self.coder.applies(coding, body.len());
