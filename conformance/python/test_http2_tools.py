@@ -80,6 +80,31 @@ def test_curl_waits_for_what_comes(server, channel):
         process.stdout.close()
 
 
+def curl_reuses():
+    """curl before 8.0 cannot use such a connection again, whoever serves it: it says "Error in the HTTP2 framing layer", and sends nothing."""
+    told = subprocess.run(["curl", "--version"], capture_output=True, check=True).stdout
+    return int(re.match(rb"curl (\d+)", told)[1]) >= 8
+
+
+@pytest.mark.skipif(not curl_reuses(), reason="this curl cannot use a connection with prior knowledge again")
+def test_curl_uses_a_connection_again(server):
+    done = subprocess.run(
+        curl2(server, "--write-out", "%{num_connects}\n", server.http("/health"), server.http("/health")), capture_output=True, check=True)
+    assert re.findall(rb"(\d)\n(?:HTTP|$)", done.stdout) == [b"1", b"0"], done.stdout
+
+
+def test_others_use_a_connection_again(server):
+    """One request after the answer to the other, on one connection."""
+    done = subprocess.run(
+        ["h2load", "--requests=20", "--clients=1", "--max-concurrent-streams=1", "--connection-active-timeout=60", server.http("/health")],
+        capture_output=True, check=True, timeout=120)
+    assert "20 succeeded, 0 failed, 0 errored, 0 timeout" in done.stdout.decode(), done.stdout
+    with Http2(server) as connection:
+        for _ in range(3):
+            stream = connection.request("GET", "/health")
+            assert (stream.head(), bool(stream.read()), connection.goaway) == (200, True, None)
+
+
 @pytest.mark.parametrize("path", ["/health", "/channels/loaded", "/metrics", "/nowhere"])
 def test_h2load_loses_no_request(server, path):
     publish(server, "loaded", "x" * 1000)

@@ -155,7 +155,7 @@ def test_the_native_protocol_tells_when_to_try_again(channel, transport):
             assert all("position" in answer for answer in answers[:5]), answers
             error = answers[5]["error"]
             assert error["code"] == "rate-limited" and 0 < error["retry_ms"] <= 1001
-            time.sleep(error["retry_ms"] / 1000)
+            # One that does not wait for so long itself is not read from until then.
             native.say({"publish": channel, "data": "again", "id": 7})
             assert "position" in native.hear()
         assert fault_count(server, "rate-limited") == 1

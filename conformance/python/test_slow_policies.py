@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import struct
 import threading
@@ -165,7 +166,25 @@ def over_tcp(server, channel):
     return Tcp(server).publish(channel, "more").get("error", {}).get("code")
 
 
-WAYS = {"http": over_http, "batch": over_batch, "native": over_native, "tcp": over_tcp}
+def over_stomp(server, channel):
+    """The RECEIPT of a transaction, or the code of an ERROR."""
+    host, port = server.stomp.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        send = f"SEND\ndestination:/topic/{channel}\ntransaction:t\n\nmore\0"
+        commit = "COMMIT\ntransaction:t\nreceipt:done\n\n\0"
+        frames = f"CONNECT\naccept-version:1.2\nhost:x\n\n\0BEGIN\ntransaction:t\n\n\0{send * 3}{commit}"
+        connection.sendall(frames.encode())
+        told = b""
+        while told.count(b"\0") < 2:
+            told += connection.recv(4096) or b"\0"
+    frame = told.split(b"\0")[1].decode()
+    if "RECEIPT\nreceipt-id:done" in frame:
+        return None
+    code = re.search(r"^code:(.*)$", frame, re.MULTILINE)
+    return code.group(1) if code else frame
+
+
+WAYS = {"http": over_http, "batch": over_batch, "native": over_native, "tcp": over_tcp, "stomp": over_stomp}
 
 
 class Waiting:
@@ -208,7 +227,7 @@ def test_pause_waits_for_one_that_has_stopped_until_it_is_closed(slow_server, ch
         lag(slow_server, channel)
         with Waiting(slow_server, channel) as waiting:
             eventually("all of them wait", lambda: held_publishers(slow_server) == len(WAYS))
-        assert waiting.told == {"http": 201, "batch": [None] * 3, "native": None, "tcp": None}, "all get through once it is gone"
+        assert waiting.told == {"http": 201, "batch": [None] * 3, "native": None, "tcp": None, "stomp": None}, "all get through once it is gone"
     text = eventually("it was counted", lambda: (text := scrape(slow_server)) and metric(text, "bongsu_held_publishers") == 0 and text)
 
     def grown(name, **labels):
@@ -216,7 +235,7 @@ def test_pause_waits_for_one_that_has_stopped_until_it_is_closed(slow_server, ch
 
     assert grown("bongsu_closes_total", reason="slow") == 1
     assert grown("bongsu_holds_total", transport="stream") == 1
-    assert [grown("bongsu_publishers_paused_total", transport=kind) for kind in ("native", "tcp")] == [1, 1]
+    assert [grown("bongsu_publishers_paused_total", transport=kind) for kind in ("native", "tcp", "stomp")] == [1, 1, 1]
     # Each line of the batch may have to wait by itself.
     assert 2 <= grown("bongsu_publishers_paused_total", transport="http") <= 1 + 3
 
@@ -240,10 +259,10 @@ def test_pause_refuses_publishers_that_waited_too_long(slow_server, channel):
         done.set()
         reading.join(PATIENCE)
         draining.join(PATIENCE)
-        assert waiting.told == {"http": 503, "batch": ["channel-held"] * 3, "native": "channel-held", "tcp": "channel-held"}
+        assert waiting.told == {"http": 503, "batch": ["channel-held"] * 3, "native": "channel-held", "tcp": "channel-held", "stomp": "channel-held"}
         assert plain.close_code == 1013
-    # Two over HTTP, three lines of a batch, one each over the native protocol and TCP, and a close.
-    assert metric(scrape(slow_server), "bongsu_faults_total", fault="channel-held") - before == 8
+    # Two over HTTP, three lines of a batch, one each over the native protocol, TCP and STOMP, and a close.
+    assert metric(scrape(slow_server), "bongsu_faults_total", fault="channel-held") - before == 9
 
 
 def drain(connection):

@@ -132,25 +132,29 @@ impl Directory {
         if self.closed {
             return Err(PublishFault::GoingAway);
         }
-        if self.channels.get(name).is_some_and(Channel::is_held) {
+        // One look for a channel that was published to before, which is nearly always.
+        let channel = match self.channels.get_mut(name) {
+            Some(channel) if !channel.is_bare() => channel,
+            _ => {
+                self.make_room(now_ms)?;
+                if !self.channels.contains_key(name) {
+                    self.create(name, now_ms);
+                }
+                let channel = self.channels.get_mut(name).expect("it was there, or was just created");
+                self.bare -= usize::from(channel.is_bare());
+                channel
+            }
+        };
+        if channel.is_held() {
             return Err(PublishFault::Held);
         }
-        if self.channels.get(name).is_none_or(Channel::is_bare) {
-            self.make_room(now_ms)?;
-        }
-        if !self.channels.contains_key(name) {
-            self.create(name, now_ms);
-        }
-        let channel = self.channels.get_mut(name).expect("it was there, or was just created");
-        self.bare -= usize::from(channel.is_bare());
-        channel.used_ms = now_ms;
-        let before = channel.log.held_bytes();
-        let appended = channel.log.append(draft, key, now_ms, &channel.limits);
-        self.held_bytes = self.held_bytes + channel.log.held_bytes() - before;
-        Ok(match appended {
-            Appended::New(publication) => Published { position: publication.position, announce: Some((publication, channel.watchers)) },
-            Appended::Repeated(position) => Published { position, announce: None },
-        })
+        Ok(channel.append(draft, key, now_ms, &mut self.held_bytes))
+    }
+
+    /// Orders a publication of a channel in which one was just ordered, to which it belongs: nothing refuses it any more.
+    pub fn publish_next(&mut self, name: &ChannelName, draft: Draft, key: Option<IdempotencyKey>, now_ms: u64) -> Option<Published> {
+        let channel = self.channels.get_mut(name)?;
+        Some(channel.append(draft, key, now_ms, &mut self.held_bytes))
     }
 
     /// Has later publications announced to a worker.
@@ -418,6 +422,17 @@ impl Channel {
         self.log.head().offset == 0
     }
 
+    fn append(&mut self, draft: Draft, key: Option<IdempotencyKey>, now_ms: u64, held_bytes: &mut usize) -> Published {
+        self.used_ms = now_ms;
+        let before = self.log.held_bytes();
+        let appended = self.log.append(draft, key, now_ms, &self.limits);
+        *held_bytes = *held_bytes + self.log.held_bytes() - before;
+        match appended {
+            Appended::New(publication) => Published { position: publication.position, announce: Some((publication, self.watchers)) },
+            Appended::Repeated(position) => Published { position, announce: None },
+        }
+    }
+
     /// Whether publishers must wait for a subscriber.
     fn is_held(&self) -> bool {
         let lag_bytes = |backpressure: &Backpressure| backpressure.lag_bytes(self.watchers, self.log.payload_bytes());
@@ -572,6 +587,19 @@ mod tests {
         assert!(directory.held_bytes() <= before - before / 4);
         let all = PageLimits { publications_max: 1000, bytes_max: usize::MAX };
         assert_eq!(directory.page(&name("small"), 0, Offset::MAX, all).publications.len(), 1);
+    }
+
+    #[test]
+    fn what_belongs_to_a_publication_that_was_taken_is_taken_too() {
+        let rules = |_: &ChannelName| ChannelLimits { slow: SlowPolicy::Pause, lag_bytes_max: 0, ..ChannelLimits::default() };
+        let mut directory = Directory::new([7; 16], roomy(), Arc::new(rules));
+        directory.watch(&name("a"), 0, 0);
+        publish(&mut directory, "a", 0);
+        let refused = directory.publish(&name("a"), Draft::text("x"), None, 0);
+        assert_eq!(refused.expect_err("its subscriber has not taken the first"), PublishFault::Held);
+        let next = directory.publish_next(&name("a"), Draft::text("y"), None, 0);
+        assert_eq!(next.expect("it belongs to the first").position.offset, 2);
+        assert!(directory.publish_next(&name("b"), Draft::text("y"), None, 0).is_none(), "nothing was taken there");
     }
 
     #[test]

@@ -11,10 +11,10 @@ use crate::start::Gap;
 use crate::stomp::{FormKey, MessageForm};
 use crate::udp::{DATAGRAM_BYTES_MIN, write_announcement};
 use crate::websocket::deflate::{Compressions, DeflateConfig, Deflaters, WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
-use crate::websocket::{Opcode, write_frame};
+use crate::websocket::{Opcode, write_frame, write_head};
 
 /// How a channel's records are written to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Encoding {
     /// What a record says.
     pub format: Format,
@@ -27,7 +27,7 @@ pub struct Encoding {
 }
 
 /// What a transport puts around a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Framing {
     /// Nothing: the record ends by its own form.
     Raw,
@@ -186,26 +186,32 @@ impl Encoder {
 
     /// Writes a record with its framing; nothing for a record that is empty, since an empty chunk would end the body.
     pub fn frame(&self, encoding: Encoding, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-        if matches!(encoding.framing, Framing::Raw | Framing::Datagram) {
-            return write(out);
-        }
-        let mut record = BytesMut::new();
-        write(&mut record);
-        if record.is_empty() {
-            return;
-        }
+        let start = out.len();
         match encoding.framing {
-            Framing::Raw | Framing::Datagram => (),
+            Framing::Raw | Framing::Datagram => write(out),
             Framing::Chunked => {
-                write_chunk_size(record.len(), out);
-                out.put_slice(&record);
-                out.put_slice(b"\r\n");
+                write(out);
+                if out.len() > start {
+                    put_before(out, start, write_chunk_size);
+                    out.put_slice(b"\r\n");
+                }
             }
-            Framing::WebSocket => {
-                // A line's end has no meaning within a message.
-                let message = record.strip_suffix(b"\n").unwrap_or(&record);
-                self.message(encoding.deflate, Opcode::Text, message, out);
-            }
+            Framing::WebSocket => match encoding.deflate {
+                Some(window) => {
+                    let mut record = BytesMut::new();
+                    write(&mut record);
+                    if !record.is_empty() {
+                        self.deflaters.lay(window, Opcode::Text, message_of(&record), out);
+                    }
+                }
+                None => {
+                    write(out);
+                    if out.len() > start {
+                        out.truncate(start + message_of(&out[start..]).len());
+                        put_before(out, start, |len, out| write_head(out, Opcode::Text, len));
+                    }
+                }
+            },
         }
     }
 
@@ -226,6 +232,19 @@ impl Encoder {
 fn payload_opcode(publication: &Publication) -> Opcode {
     let draft = &publication.draft;
     if draft.content_type.is_textual() && std::str::from_utf8(&draft.data).is_ok() { Opcode::Text } else { Opcode::Binary }
+}
+
+/// A record as a message: a line's end has no meaning within one.
+fn message_of(record: &[u8]) -> &[u8] {
+    record.strip_suffix(b"\n").unwrap_or(record)
+}
+
+/// Puts what depends on a record's length before the record, which was written from `start` on.
+fn put_before(out: &mut BytesMut, start: usize, write_head: impl FnOnce(usize, &mut BytesMut)) {
+    let end = out.len();
+    write_head(end - start, out);
+    let head_bytes = out.len() - end;
+    out[start..].rotate_right(head_bytes);
 }
 
 fn write_chunk_size(len: usize, out: &mut BytesMut) {

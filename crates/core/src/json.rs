@@ -55,6 +55,10 @@ pub fn check_json(bytes: &[u8], depth_max: usize) -> Result<(), JsonFault> {
 /// Checks the nesting alone, before anything that recurses sees the text.
 pub(crate) fn check_depth(bytes: &[u8], depth_max: usize) -> Result<(), JsonFault> {
     let max = depth_max.min(JSON_DEPTH_MAX);
+    // What opens so few times cannot lie deeper. Most texts need no second look.
+    if memchr::memchr2_iter(b'[', b'{', bytes).nth(max).is_none() {
+        return Ok(());
+    }
     let mut depth = 0usize;
     let mut in_string = false;
     let mut bytes = bytes.iter();

@@ -163,7 +163,7 @@ impl Door {
         let retry_ms = retry.and_then(|(_, seconds)| seconds.parse::<u64>().ok()).map(|seconds| seconds * 1000);
         match self {
             Self::Http | Self::Admin | Self::Redirect => problem.clone().into_response().into_bytes(false, false),
-            Self::Tcp => {
+            Self::Tcp | Self::Udp => {
                 let code = if retry_ms.is_some() { 1013 } else { 1008 };
                 let bye = serde_json::json!({ "code": code, "reason": problem.detail, "reconnect_ms": retry_ms });
                 Bytes::from(format!("{{\"bye\":{bye}}}\n"))

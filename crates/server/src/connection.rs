@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::AbortHandle;
 
 use crate::admission::Visitor;
+use crate::deadlines::Alarm;
 use crate::http::{Body, Request};
 use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
@@ -32,9 +33,7 @@ pub struct Connection {
     /// Bytes that were read and could not be used yet.
     pub(crate) unread: BytesMut,
     /// When something is to happen if nothing else does.
-    pub(crate) due_ms: u64,
-    /// When its entry in the timing wheel comes up.
-    pub(crate) armed_ms: u64,
+    pub(crate) alarm: Alarm,
     /// Whether a part of a request's head is there, and the time for the rest runs.
     pub(crate) in_head: bool,
     /// Whether nothing was read yet, so that its first bytes tell what it speaks.
@@ -120,8 +119,7 @@ impl Connection {
             held_bytes: 0,
             phase: Phase::Head,
             unread: BytesMut::new(),
-            due_ms: u64::MAX,
-            armed_ms: u64::MAX,
+            alarm: Alarm::default(),
             in_head: false,
             fresh: true,
             elsewhere: false,

@@ -68,14 +68,25 @@ impl Worker {
         self.paused.0.insert((key, generation));
     }
 
-    /// Whether a connection is not to be read from now.
+    /// Whether a connection is not to be read from now: it is too fast, or what it publishes waits for subscribers. One that is not
+    /// goes on by itself when it may.
     pub(crate) fn is_paused(&mut self, key: SubscriberKey) -> bool {
+        self.is_held(key) || self.is_too_fast(key)
+    }
+
+    fn is_too_fast(&mut self, key: SubscriberKey) -> bool {
         // Most of the time nobody is.
         if self.paused.0.is_empty() {
             return false;
         }
         let now_ms = self.now_ms();
-        self.hub.sink(key).is_some_and(|connection| connection.visitor.is_paused(now_ms))
+        let Some(connection) = self.hub.sink(key) else { return false };
+        let paused = connection.visitor.is_paused(now_ms);
+        if paused {
+            // Streams of one HTTP/2 connection are paused together, by what one of them did.
+            self.paused.0.insert((key, connection.generation));
+        }
+        paused
     }
 
     /// Goes on with those who have waited long enough. Called every tick.
@@ -84,7 +95,7 @@ impl Worker {
             let Some(connection) = self.hub.sink(key).filter(|connection| connection.generation == generation) else { continue };
             if connection.visitor.is_paused(now_ms) {
                 self.paused.0.insert((key, generation));
-            } else if connection.reader.is_none() {
+            } else {
                 self.resume(key);
             }
         }

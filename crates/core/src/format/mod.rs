@@ -18,7 +18,7 @@ use crate::start::Gap;
 use crate::stomp::{FormKey, MessageForm, MessageForms};
 
 /// How the records of a stream are written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Format {
     /// The payload and nothing else: a plain WebSocket's frame.
     Payload,

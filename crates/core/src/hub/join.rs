@@ -61,10 +61,12 @@ impl<S: Sink> Hub<S> {
         let channel = left.channel;
         self.stir(channel);
         if self.tapes[tape as usize].readers == 0 {
+            if let Ok(place) = self.place_of_tape(channel, self.tapes[tape as usize].encoding) {
+                self.channels[channel as usize].tapes.remove(place);
+            }
             let gone = self.tapes.remove(tape as usize);
             self.encoder.release(gone.encoding);
             self.tapes_bytes -= gone.bytes();
-            self.channels[gone.channel as usize].tapes.retain(|&key| key != tape);
         }
         self.settle(tape);
     }
@@ -158,14 +160,20 @@ impl<S: Sink> Hub<S> {
     }
 
     fn tape(&mut self, channel: ChannelKey, encoding: Encoding) -> u32 {
-        let of = &self.channels[channel as usize];
-        if let Some(&tape) = of.tapes.iter().find(|&&tape| self.tapes[tape as usize].encoding == encoding) {
-            return tape;
-        }
+        let place = match self.place_of_tape(channel, encoding) {
+            Ok(place) => return self.channels[channel as usize].tapes[place],
+            Err(place) => place,
+        };
+        let of = &mut self.channels[channel as usize];
         let windowed = self.encoder.forms().is_windowed(encoding.format);
         let tape = self.tapes.insert(Tape::new(channel, encoding, windowed, of.head.offset)) as u32;
         self.encoder.hold(encoding);
-        self.channels[channel as usize].tapes.push(tape);
+        of.tapes.insert(place, tape);
         tape
+    }
+
+    /// Where a channel has its tape of an encoding, or would have it. STOMP can give a channel as many as it has subscribers.
+    fn place_of_tape(&self, channel: ChannelKey, encoding: Encoding) -> Result<usize, usize> {
+        self.channels[channel as usize].tapes.binary_search_by_key(&encoding, |&tape| self.tapes[tape as usize].encoding)
     }
 }

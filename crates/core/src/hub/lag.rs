@@ -33,9 +33,17 @@ impl<S: Sink> Hub<S> {
         blocked.into_iter().filter_map(|key| Some((key, self.slowness(key, history, now_ms)?))).collect()
     }
 
+    /// How long a connection has taken nothing of what waits for it.
+    pub fn stalled_ms(&self, key: SubscriberKey, now_ms: u64) -> u64 {
+        let outbox = self.subscribers.get(key as usize).and_then(|subscriber| subscriber.outbox.as_ref());
+        outbox.map_or(0, |outbox| now_ms.saturating_sub(outbox.progress_ms))
+    }
+
     fn slowness(&mut self, key: SubscriberKey, history: &impl History, now_ms: u64) -> Option<Disconnect> {
         let subscriber = self.subscribers.get(key as usize)?;
-        let stalled_ms = subscriber.outbox.as_ref().map_or(0, |outbox| now_ms.saturating_sub(outbox.progress_ms));
+        let stalled_ms = self.stalled_ms(key, now_ms);
+        // What waits behind a cut frame goes when the goodbye comes. It may say that its start was past a gap.
+        let knows_its_start = subscriber.outbox.as_ref().is_none_or(|outbox| !outbox.has_frames());
         let slots = subscriber.subscriptions.len() as Slot;
         let followed = || subscriber.subscriptions.iter().filter(|subscription| subscription.tape != FREE);
         let count = followed().count();
@@ -48,7 +56,7 @@ impl<S: Sink> Hub<S> {
             match verdict {
                 Verdict::Stay => (),
                 Verdict::PassOver => self.subscribers[key as usize].subscriptions[slot as usize].passes_over = true,
-                Verdict::Close => return Some(Disconnect::Slow { cursor: (count == 1).then_some(sent) }),
+                Verdict::Close => return Some(Disconnect::Slow { cursor: (count == 1 && knows_its_start).then_some(sent) }),
             }
         }
         None

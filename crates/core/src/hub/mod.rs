@@ -196,6 +196,7 @@ struct HubChannel {
     head: Position,
     payload_bytes: u64,
     limits: ChannelLimits,
+    /// In the order of their encodings.
     tapes: Vec<u32>,
     waiters: Vec<SubscriberKey>,
     /// What was announced in this turn, kept while somebody waits or has an encoding of its own.

@@ -48,6 +48,11 @@ impl Outbox {
         self.frames_bytes = 0;
     }
 
+    /// Whether there are frames of which nothing went out yet.
+    pub(super) fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
     /// How many bytes wait.
     pub(super) fn bytes(&self) -> usize {
         self.rest.len() + self.frames_bytes

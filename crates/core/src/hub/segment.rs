@@ -1,14 +1,18 @@
 //! Frames laid end to end, and where each ends. A tape is made of segments; a catch-up from history is one too.
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::position::Offset;
+
+/// Where frames end. Most turns bring a channel one.
+type Ends = SmallVec<[u32; 4]>;
 
 /// Frames of consecutive publications in one encoding, as one slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
     bytes: Bytes,
-    ends: Box<[u32]>,
+    ends: Ends,
     first: Offset,
     /// What it takes to keep it.
     held_bytes: usize,
@@ -20,7 +24,7 @@ pub(super) struct Segment {
 #[derive(Debug, Default)]
 pub(super) struct SegmentBuilder {
     bytes: BytesMut,
-    ends: Vec<u32>,
+    ends: Ends,
     first: Offset,
 }
 
@@ -52,7 +56,7 @@ impl SegmentBuilder {
 
     /// Closes the segment. The builder is empty again and keeps no large buffer.
     pub(super) fn seal(&mut self, now_ms: u64) -> Segment {
-        let ends: Box<[u32]> = self.ends.as_slice().into();
+        let ends = Ends::from_slice(&self.ends);
         self.ends.clear();
         let held_bytes = self.bytes.capacity() + size_of_val(&*ends) + SEGMENT_OVERHEAD_BYTES;
         Segment { bytes: std::mem::take(&mut self.bytes).freeze(), ends, first: self.first, held_bytes, sealed_ms: now_ms }
@@ -110,7 +114,7 @@ impl Segment {
 
     /// So many of its frames, at least one of which it has more.
     pub(super) fn first_frames(&self, count: usize) -> Self {
-        let ends: Box<[u32]> = self.ends[..count].into();
+        let ends = Ends::from_slice(&self.ends[..count]);
         let to = ends[count - 1] as usize;
         Self { bytes: self.bytes.slice(..to), ends, first: self.first, held_bytes: 0, sealed_ms: self.sealed_ms }
     }
@@ -119,13 +123,13 @@ impl Segment {
     pub(super) fn join<'a>(&'a self, following: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let all = || std::iter::once(self).chain(following.clone());
         let mut bytes = BytesMut::with_capacity(all().map(|segment| segment.bytes.len()).sum());
-        let mut ends = Vec::with_capacity(all().map(|segment| segment.ends.len()).sum());
+        let mut ends = Ends::with_capacity(all().map(|segment| segment.ends.len()).sum());
         for segment in all() {
             let start = bytes.len() as u32;
             ends.extend(segment.ends.iter().map(|end| start + end));
             bytes.extend_from_slice(&segment.bytes);
         }
-        Self { bytes: bytes.freeze(), ends: ends.into(), first: self.first, held_bytes: 0, sealed_ms: self.sealed_ms }
+        Self { bytes: bytes.freeze(), ends, first: self.first, held_bytes: 0, sealed_ms: self.sealed_ms }
     }
 
     /// What is left when only `written` bytes went out. The rest is a copy where that is small, so that it pins no tape.

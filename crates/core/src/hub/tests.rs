@@ -298,6 +298,30 @@ fn a_gap_that_cannot_be_said_is_not_passed_over() {
 }
 
 #[test]
+fn a_goodbye_names_no_cursor_past_a_gap_that_was_not_told() {
+    for told in [false, true] {
+        let mut story = Story::new(1 << 20);
+        story.limits.lag_bytes_max = 100;
+        let channel = story.channel("a");
+        (0..3).for_each(|_| story.publish(&[("a", "trimmed by now")]));
+        let peer = Peer::default();
+        let key = story.hub.add(peer.clone());
+        // A reply that the peer has begun to take; behind it waits that the start is past a gap.
+        story.hub.send(key, Bytes::from_static(b"a reply\n"), 0).expect("room");
+        story.hub.send(key, Bytes::from_static(b"a gap up to 3\n"), 0).expect("room");
+        story.hub.subscribe(key, channel, LINES, 3);
+        if told {
+            peer.room(b"a reply\na gap".len());
+        }
+        story.pump(key);
+        story.publish(&[("a", &"x".repeat(1000))]);
+        let slow = story.hub.find_slow(&story.history, 70_000);
+        let Some((_, Disconnect::Slow { cursor })) = slow.first() else { panic!("it is slow: {slow:?}") };
+        assert_eq!(*cursor, told.then_some(Position::new(Epoch::from_bits(1), 3)), "the rest of what was begun still goes");
+    }
+}
+
+#[test]
 fn a_frame_is_compressed_once_for_all_who_agreed_to_the_same_window() {
     let mut story = Story::new(1 << 20);
     let compressed = |bits| Encoding { deflate: Window::of_bits(bits), ..PAYLOADS };

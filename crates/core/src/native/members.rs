@@ -32,7 +32,7 @@ pub(super) enum Field {
     Through,
 }
 
-const FIELDS: [(Field, &str); 19] = [
+static FIELDS: [(Field, &str); 19] = [
     (Field::Subscribe, "subscribe"),
     (Field::Publish, "publish"),
     (Field::Unsubscribe, "unsubscribe"),
@@ -61,6 +61,15 @@ impl Field {
         FIELDS[self as usize].1
     }
 
+    fn of(name: &str) -> Option<Self> {
+        FIELDS.iter().find(|(_, known)| *known == name).map(|(field, _)| *field)
+    }
+
+    /// A bit of its own.
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// The members that a command may have beside its own.
     fn companions(self) -> &'static [Field] {
         match self {
@@ -78,6 +87,8 @@ impl Field {
 #[derive(Debug, Default)]
 pub(super) struct Members<'a> {
     values: [Option<&'a RawValue>; FIELDS.len()],
+    /// The bits of those that were given.
+    given: u32,
     unknown: Option<String>,
     repeated: Option<Field>,
 }
@@ -97,6 +108,7 @@ impl<'a> Members<'a> {
 
     /// Takes a member away, as if it had not been given; null counts as not given.
     pub(super) fn take(&mut self, field: Field) -> Option<&'a RawValue> {
+        self.given &= !field.bit();
         self.values[field as usize].take().filter(|raw| raw.get() != "null")
     }
 
@@ -119,7 +131,7 @@ impl<'a> Members<'a> {
 
     /// The one command that is given.
     pub(super) fn only_command(&self) -> Result<Field, NativeFaultKind> {
-        let mut given = COMMANDS.into_iter().filter(|&command| self.raw(command).is_some());
+        let mut given = COMMANDS.into_iter().filter(|&command| self.given & command.bit() != 0);
         let Some(command) = given.next() else {
             let nearest = self.unknown.as_deref().and_then(|name| nearest(name, COMMANDS.into_iter()));
             return Err(NativeFaultKind::UnknownCommand { nearest });
@@ -135,17 +147,24 @@ impl<'a> Members<'a> {
         if let Some(field) = self.repeated {
             return Err(NativeFaultKind::RepeatedField { field: field.name() });
         }
-        let known = |field: Field| field == command || command.companions().contains(&field);
-        let misplaced = FIELDS.into_iter().find(|&(field, _)| self.raw(field).is_some() && !known(field));
-        let Some(field) = self.unknown.clone().or(misplaced.map(|(_, name)| name.to_owned())) else { return Ok(()) };
+        let known = command.companions().iter().fold(command.bit(), |bits, companion| bits | companion.bit());
+        let misplaced = self.given & !known;
+        let field = match &self.unknown {
+            Some(name) => name.clone(),
+            None if misplaced == 0 => return Ok(()),
+            None => FIELDS[misplaced.trailing_zeros() as usize].1.to_owned(),
+        };
         let nearest = nearest(&field, command.companions().iter().copied());
         Err(NativeFaultKind::UnknownField { command: command.name(), field, nearest })
     }
 
     fn add(&mut self, name: &str, value: &'a RawValue) {
-        match FIELDS.into_iter().find(|(_, known)| *known == name) {
-            Some((field, _)) if self.raw(field).is_some() => self.repeated = Some(field),
-            Some((field, _)) => self.values[field as usize] = Some(value),
+        match Field::of(name) {
+            Some(field) if self.given & field.bit() != 0 => self.repeated = Some(field),
+            Some(field) => {
+                self.given |= field.bit();
+                self.values[field as usize] = Some(value);
+            }
             // One is enough to tell, cut to what is worth reading.
             None if self.unknown.is_none() => self.unknown = Some(name.chars().take(QUOTE_CHARS_MAX).collect()),
             None => (),

@@ -14,7 +14,7 @@ pub struct MessageForms {
 }
 
 /// Names a message form: equal forms have the same key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FormKey(u32);
 
 #[derive(Debug, Clone)]

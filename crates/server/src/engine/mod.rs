@@ -8,7 +8,7 @@ mod snapshot;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bongsu_core::directory::{Directory, DirectoryLimits, PublishFault, Rules, Watched, Watchers};
+use bongsu_core::directory::{Directory, DirectoryLimits, PublishFault, Published, Rules, Watched, Watchers};
 use bongsu_core::hub::{Announcement, History, Progress};
 use bongsu_core::idempotency::IdempotencyKey;
 use bongsu_core::limits::PageLimits;
@@ -36,6 +36,9 @@ struct Shard {
     held_bytes: AtomicUsize,
 }
 
+/// What is to be published, and the key under which a repetition of it is known.
+pub type Keyed = (Draft, Option<IdempotencyKey>);
+
 /// The engine as one worker sees it.
 pub struct EngineHandle<'a> {
     engine: &'a Engine,
@@ -61,38 +64,29 @@ impl Engine {
 
     /// Orders a publication and has it delivered.
     pub fn publish(&self, name: &ChannelName, draft: Draft, key: Option<IdempotencyKey>) -> Result<Position, PublishFault> {
+        self.publish_together(name, (draft, key), Vec::new())
+    }
+
+    /// Orders a publication and those that belong to it in the same channel, with none of anyone else's between them: all of them, or,
+    /// refused, none. Returns the position of the last.
+    pub fn publish_together(&self, name: &ChannelName, first: Keyed, following: Vec<Keyed>) -> Result<Position, PublishFault> {
         let shard = self.shard(name);
         let mut directory = shard.lock();
-        let position = self.order(&mut directory, name, draft, key)?;
+        let now_ms = self.clock.now_ms();
+        let (draft, key) = first;
+        let mut position = self.announce(name, directory.publish(name, draft, key, now_ms)?);
+        for (draft, key) in following {
+            if let Some(published) = directory.publish_next(name, draft, key, now_ms) {
+                position = self.announce(name, published);
+            }
+        }
         shard.release(directory);
         self.shed();
         Ok(position)
     }
 
-    /// Orders several publications of one channel, with none of anyone else's between them: all of them, or, refused, none.
-    pub fn publish_together(
-        &self,
-        name: &ChannelName,
-        drafts: Vec<(Draft, Option<IdempotencyKey>)>,
-    ) -> Result<Vec<Position>, PublishFault> {
-        let shard = self.shard(name);
-        let mut directory = shard.lock();
-        // What refuses one refuses the first: a channel that has room for one publication is one that exists.
-        let positions = drafts.into_iter().map(|(draft, key)| self.order(&mut directory, name, draft, key)).collect();
-        shard.release(directory);
-        self.shed();
-        positions
-    }
-
-    /// Gives a publication its position and announces it, while the log is locked.
-    fn order(
-        &self,
-        directory: &mut Directory,
-        name: &ChannelName,
-        draft: Draft,
-        key: Option<IdempotencyKey>,
-    ) -> Result<Position, PublishFault> {
-        let published = directory.publish(name, draft, key, self.clock.now_ms())?;
+    /// Announces a publication that was given its position, while its log is still locked.
+    fn announce(&self, name: &ChannelName, published: Published) -> Position {
         if let Some((publication, watchers)) = published.announce {
             let mut left = watchers;
             while left != 0 {
@@ -101,7 +95,7 @@ impl Engine {
                 self.inboxes[worker].push(Announcement { channel: name.clone(), publication: Arc::clone(&publication) });
             }
         }
-        Ok(published.position)
+        published.position
     }
 
     /// Finds where a subscription begins.

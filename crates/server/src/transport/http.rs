@@ -116,7 +116,7 @@ impl Worker {
             return;
         }
         if self.owes(key) {
-            // The next request may well be late: its answer is being taken.
+            // It is not silent but reads its answer. One that stops is found as slow.
             let idle_ms = self.shared.config.http.idle_timeout.as_millis();
             return self.arm(key, self.now_ms() + idle_ms);
         }
@@ -162,10 +162,6 @@ impl Worker {
         let idle_ms = self.shared.config.http.idle_timeout.as_millis();
         let response = with_origin(response, exchange, &self.shared.vary_origin);
         let bytes = self.whole(key, response, exchange.head_only, true);
-        if let Some(connection) = self.hub.sink(key).filter(|connection| connection.visitor.from_proxy) {
-            // The next request that the proxy passes on may be another's.
-            connection.visitor.guest = None;
-        }
         self.set_phase(key, Phase::Head);
         self.become_kind(key, metrics::TransportKind::Http);
         self.arm(key, self.now_ms() + idle_ms);
@@ -297,7 +293,7 @@ impl Worker {
         }
         if let Err(problem) = self.recognise(key, &request) {
             self.metrics.fault(problem.code);
-            self.answer_last(key, &Exchange::unread(), problem.into_response(), CloseReason::Limit);
+            self.answer_last(key, &Exchange::last(&request), problem.into_response(), CloseReason::Limit);
             return false;
         }
         let door = self.hub.sink(key).map_or(Door::Http, |connection| connection.visitor.door);

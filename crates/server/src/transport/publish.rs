@@ -59,7 +59,8 @@ impl Worker {
         match drafted {
             Ok((draft, idempotency)) => {
                 let then = Then::Answer(exchange.clone());
-                let pending = Pending { kind: TransportKind::Http, channel: channel.clone(), draft, idempotency, then };
+                let following = Vec::new();
+                let pending = Pending { kind: TransportKind::Http, channel: channel.clone(), draft, idempotency, following, then };
                 self.publish_patiently(key, pending, &mut BytesMut::new());
             }
             Err(problem) => self.refuse(key, exchange, problem),
@@ -91,15 +92,17 @@ impl Worker {
                 continue;
             }
             if batch.given_up.contains(&channel) {
-                self.metrics.fault(publish_problem(PublishFault::Held).code);
+                self.count_refusal(Err(PublishFault::Held));
                 batch.result(id.as_ref(), Err(PublishFault::Held));
                 continue;
             }
             let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
             let then = Then::Batch { id, batch };
-            match self.attempt(Pending { kind: TransportKind::Http, channel, draft, idempotency, then }) {
+            let pending = Pending { kind: TransportKind::Http, channel, draft, idempotency, following: Vec::new(), then };
+            match self.attempt(pending) {
                 Ok((Then::Batch { id, batch: again }, result)) => {
                     batch = again;
+                    self.count_refusal(result);
                     batch.result(id.as_ref(), result);
                 }
                 Ok(_) => return,
@@ -113,9 +116,6 @@ impl Worker {
 
     /// Does what follows on a publication, or on its refusal.
     pub(crate) fn conclude(&mut self, key: SubscriberKey, then: Then, result: Result<Position, PublishFault>, replies: &mut BytesMut) {
-        if result == Err(PublishFault::Held) && !matches!(then, Then::Answer(_)) {
-            self.metrics.fault(publish_problem(PublishFault::Held).code);
-        }
         match then {
             Then::Answer(exchange) => match result {
                 Ok(position) => {
@@ -127,15 +127,17 @@ impl Worker {
                 Err(fault) => self.refuse(key, &exchange, publish_problem(fault)),
             },
             Then::Batch { id, mut batch } => {
+                self.count_refusal(result);
                 batch.result(id.as_ref(), result);
                 self.go_on_with_batch(key, batch);
             }
             Then::Reply { id, encoding } => {
-                let mut answer = BytesMut::new();
-                write_result(id.as_ref(), result, &mut answer);
-                self.say(encoding, replies, |out| out.extend_from_slice(&answer));
+                self.count_refusal(result);
+                self.say(encoding, replies, |out| write_result(id.as_ref(), result, out));
             }
+            Then::Stomp(commit) => self.go_on_with_commit(key, commit, result),
             Then::Nothing => {
+                self.count_refusal(result);
                 if let Err(fault) = result {
                     self.disconnect(key, &refusal_of_payload(fault));
                 }
@@ -151,16 +153,16 @@ impl Worker {
         draft: Draft,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Position, PublishFault> {
-        let published = self.engine().publish(channel, draft, idempotency);
-        self.count_publish(kind, &published);
-        published
+        let result = self.engine().publish(channel, draft, idempotency);
+        self.metrics.publications(kind, result.map_or(0, |_| 1));
+        self.count_refusal(result);
+        result
     }
 
-    /// Counts what became of a publication.
-    pub(crate) fn count_publish(&self, kind: TransportKind, result: &Result<Position, PublishFault>) {
-        match result {
-            Ok(_) => self.metrics.publications(kind, 1),
-            Err(fault) => self.metrics.fault(publish_problem(*fault).code),
+    /// Counts a refusal that no other words would count: an answer over HTTP and an ERROR of STOMP are counted where they are said.
+    fn count_refusal(&self, result: Result<Position, PublishFault>) {
+        if let Err(fault) = result {
+            self.metrics.fault(publish_problem(fault).code);
         }
     }
 }

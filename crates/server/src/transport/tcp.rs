@@ -6,7 +6,6 @@ use bongsu_core::format::Format;
 use bongsu_core::hub::SubscriberKey;
 use bongsu_core::native::{self, PingValue};
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::task::spawn_local;
 
 use crate::connection::{Connection, Followed, Phase};
 use crate::metrics::CloseReason;
@@ -148,30 +147,13 @@ impl Worker {
         let waits = self.hub.waiting_bytes(key) > 0;
         let Some(connection) = self.hub.sink(key) else { return };
         let Phase::Lines(lines) = &connection.phase else { return };
-        if lines.followed.is_empty() && !waits {
+        if lines.followed.is_empty() && !waits && connection.held.is_none() {
             connection.half_closed = true;
             let grace_ms = self.shared.config.websocket.close_timeout.as_millis();
             self.finish(key, Bytes::new(), CloseReason::Client, grace_ms);
-        } else if !std::mem::replace(&mut connection.half_closed, true) {
-            self.watch_for_break(key);
+        } else if !connection.half_closed {
+            self.go_on_half_closed(key);
         }
-    }
-
-    /// Nobody reads from a connection whose client has finished sending, so that its break must be waited for by itself.
-    fn watch_for_break(&mut self, key: SubscriberKey) {
-        let Some(connection) = self.hub.sink(key) else { return };
-        let (link, generation, me) = (connection.link.clone(), connection.generation, self.me.clone());
-        let watch = spawn_local(async move {
-            link.broken().await;
-            let Some(worker) = me.upgrade() else { return };
-            let mut worker = worker.borrow_mut();
-            if worker.hub.sink(key).is_some_and(|connection| connection.generation == generation) {
-                worker.close(key, CloseReason::Vanished);
-                worker.settle();
-            }
-        });
-        // It takes the place of the task that read, which has ended.
-        connection.reader = Some(watch.abort_handle());
     }
 
     /// A client asks to be asked whether it is there.
@@ -199,7 +181,8 @@ impl Worker {
             self.metrics.fault(code);
             return self.say(encoding, replies, |out| native::write_error(None, code, &message, out));
         }
-        self.arm(key, if every_ms > 0 { now_ms + every_ms } else { u64::MAX });
+        let idle_ms = self.shared.config.tcp.idle_timeout.as_millis();
+        self.arm(key, now_ms + if every_ms > 0 { every_ms } else { idle_ms });
         self.say(encoding, replies, |out| native::write_agreed(ping, every_ms, out));
     }
 
@@ -218,9 +201,14 @@ impl Worker {
     /// Asks a silent client whether it is there, and lets one go that did not answer. Who is blocked is judged by its lag.
     fn on_ping_due_in_lines(&mut self, key: SubscriberKey, now_ms: u64) {
         let timeout_ms = self.shared.config.tcp.ping_timeout.as_millis();
-        let drained = self.hub.is_drained(key);
+        let (drained, paused) = (self.hub.is_drained(key), self.is_paused(key));
         let Some(Connection { phase: Phase::Lines(lines), half_closed, .. }) = self.hub.sink(key) else { return };
         let Some(heartbeat) = &mut lines.heartbeat else { return };
+        if paused {
+            // It is we who do not listen.
+            let every_ms = heartbeat.every_ms;
+            return self.arm(key, now_ms + every_ms);
+        }
         // Who has finished sending cannot answer, but a ping to one that is gone shows it all the same.
         let (silent_ms, may_answer) = (now_ms.saturating_sub(heartbeat.heard_ms), !*half_closed);
         if heartbeat.pinged && drained && may_answer {

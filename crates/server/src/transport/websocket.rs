@@ -280,7 +280,8 @@ impl Worker {
                 let draft = Draft { data: Bytes::copy_from_slice(&data), content_type, ..Draft::default() };
                 // There is no frame that could refuse it.
                 self.charge_and_wait(key, data.len());
-                let pending = Pending { kind: TransportKind::WebSocket, channel, draft, idempotency: None, then: Then::Nothing };
+                let (kind, then, following) = (TransportKind::WebSocket, Then::Nothing, Vec::new());
+                let pending = Pending { kind, channel, draft, idempotency: None, following, then };
                 self.publish_patiently(key, pending, replies);
             }
         }
@@ -305,10 +306,9 @@ impl Worker {
                     self.say(encoding, replies, |out| native::write_too_fast(id.as_ref(), TooFast::CODE, wait_ms, out));
                     return self.pause(key, wait_ms);
                 }
-                let draft = Draft { data: Bytes::copy_from_slice(&draft.data), ..draft };
                 let idempotency = idempotency_key.map(|key| IdempotencyKey::anonymous(&key));
                 let then = Then::Reply { id, encoding };
-                self.publish_patiently(key, Pending { kind, channel, draft, idempotency, then }, replies);
+                self.publish_patiently(key, Pending { kind, channel, draft, idempotency, following: Vec::new(), then }, replies);
             }
             Ok(Command::Subscribe { channel, start, id }) => self.subscribe_native(key, encoding, &channel, &start, id.as_ref(), replies),
             Ok(Command::Unsubscribe { channel, id }) => self.unsubscribe_native(key, encoding, &channel, id.as_ref(), replies),
@@ -423,10 +423,12 @@ impl Worker {
         let config = &self.shared.config.websocket;
         let (interval_ms, timeout_ms) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
         let drained = self.hub.is_drained(key);
-        if self.is_paused(key) {
-            return self.arm(key, now_ms + interval_ms);
-        }
+        let paused = self.is_paused(key);
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
+        if paused {
+            // It is we who do not listen.
+            websocket.ping_due_ms = now_ms + interval_ms;
+        }
         if now_ms < websocket.ping_due_ms {
             return self.arm_websocket(key);
         }

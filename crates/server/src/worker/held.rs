@@ -13,9 +13,11 @@ use bytes::BytesMut;
 use tracing::debug;
 
 use super::Worker;
+use crate::engine::Keyed;
 use crate::metrics::TransportKind;
 use crate::transport::http::Exchange;
 use crate::transport::publish::Batch;
+use crate::transport::stomp::Commit;
 
 /// A publication that may have to wait, and what follows on it.
 pub(crate) struct Pending {
@@ -23,6 +25,8 @@ pub(crate) struct Pending {
     pub(crate) channel: ChannelName,
     pub(crate) draft: Draft,
     pub(crate) idempotency: Option<IdempotencyKey>,
+    /// What belongs to it and is published right behind it.
+    pub(crate) following: Vec<Keyed>,
     pub(crate) then: Then,
 }
 
@@ -32,6 +36,8 @@ pub(crate) enum Then {
     Answer(Exchange),
     /// The next line of a batch.
     Batch { id: Option<native::Id>, batch: Box<Batch> },
+    /// What else a SEND or COMMIT brought, and its receipt.
+    Stomp(Box<Commit>),
     /// A reply in the native form.
     Reply { id: Option<native::Id>, encoding: Encoding },
     /// Nothing: a plain payload has no answer.
@@ -85,20 +91,22 @@ impl Worker {
 
     /// Tries to publish. Nothing is answered or counted of one that is to wait.
     pub(crate) fn attempt(&mut self, pending: Pending) -> Attempt {
-        let Pending { kind, channel, draft, idempotency, then } = pending;
+        let Pending { kind, channel, draft, idempotency, following, then } = pending;
+        let count = 1 + following.len() as u64;
         if !self.shared.rules.may_pause() {
-            let result = self.publish(kind, &channel, draft, idempotency);
+            let result = self.engine().publish_together(&channel, (draft, idempotency), following);
+            self.metrics.publications(kind, result.map_or(0, |_| count));
             return Ok((then, result));
         }
         loop {
-            match self.engine().publish(&channel, draft.clone(), idempotency.clone()) {
+            match self.engine().publish_together(&channel, (draft.clone(), idempotency.clone()), following.clone()) {
                 Err(PublishFault::Held) if self.engine().of_worker(self.index).await_release(&channel) => {
-                    return Err(Box::new(Pending { kind, channel, draft, idempotency, then }));
+                    return Err(Box::new(Pending { kind, channel, draft, idempotency, following, then }));
                 }
                 // It was let go in between.
                 Err(PublishFault::Held) => (),
                 result => {
-                    self.count_publish(kind, &result);
+                    self.metrics.publications(kind, result.map_or(0, |_| count));
                     return Ok((then, result));
                 }
             }
@@ -167,6 +175,10 @@ impl Worker {
 
     /// Whether a connection waits to publish.
     pub(crate) fn is_held(&mut self, key: SubscriberKey) -> bool {
+        // Most of the time nobody does.
+        if self.held.by_channel.is_empty() {
+            return false;
+        }
         self.hub.sink(key).is_some_and(|connection| connection.held.is_some())
     }
 

@@ -95,6 +95,8 @@ pub(crate) enum Door {
     Admin,
     /// STOMP.
     Stomp,
+    /// Datagrams of the native protocol. An address that follows something counts as a connection.
+    Udp,
 }
 
 impl Door {
@@ -106,6 +108,7 @@ impl Door {
             Self::Admin => "admin",
             Self::Stomp => "stomp",
             Self::Redirect => "redirect",
+            Self::Udp => "udp",
         }
     }
 
@@ -115,6 +118,7 @@ impl Door {
             Self::Http | Self::Redirect | Self::Admin => TransportKind::Http,
             Self::Tcp => TransportKind::Tcp,
             Self::Stomp => TransportKind::Stomp,
+            Self::Udp => TransportKind::Udp,
         }
     }
 }
@@ -215,7 +219,7 @@ impl Worker {
         }
         // A request that is late is waited for; in the other protocols silence may be long.
         let keepalive = match door {
-            Door::Http | Door::Redirect | Door::Admin => None,
+            Door::Http | Door::Redirect | Door::Admin | Door::Udp => None,
             Door::Tcp => Some(config.tcp.keepalive),
             Door::Stomp => Some(config.stomp.keepalive),
         };
@@ -231,7 +235,7 @@ impl Worker {
         let (key, _) = self.add(link, door.kind(), visitor);
         debug!(key, listener = door.name(), %address, "a connection is taken up");
         match door {
-            Door::Http | Door::Admin => (),
+            Door::Http | Door::Admin | Door::Udp => (),
             Door::Tcp => self.open_lines(key),
             Door::Stomp => self.open_stomp(key),
             Door::Redirect => self.send_elsewhere(key),
@@ -308,12 +312,12 @@ impl Worker {
                 }
             }
             Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
-            Phase::Head if connection.reader.is_none() => {
+            Phase::Head if connection.reader.is_none() || connection.half_closed => {
                 // Its time for the next request begins when it has taken the answer to this one.
                 self.arm(key, self.now_ms() + self.shared.config.http.idle_timeout.as_millis());
                 self.resume(key);
             }
-            _ if connection.reader.is_none() => self.resume(key),
+            _ if connection.reader.is_none() || connection.half_closed => self.resume(key),
             _ => (),
         }
     }
@@ -451,9 +455,12 @@ impl Worker {
 
     /// Sets what a connection is about.
     pub(crate) fn set_phase(&mut self, key: SubscriberKey, phase: Phase) {
-        if let Some(connection) = self.hub.sink(key) {
-            connection.phase = phase;
+        let Some(connection) = self.hub.sink(key) else { return };
+        if matches!(phase, Phase::Head) && connection.visitor.from_proxy {
+            // The next request that the proxy passes on may be another's.
+            connection.visitor.guest = None;
         }
+        connection.phase = phase;
     }
 
     fn close_timeout_ms(&self) -> u64 {

@@ -9,6 +9,7 @@ use tokio::task::spawn_local;
 use super::{Worker, WorkerRef};
 use crate::admission::Visitor;
 use crate::connection::Phase;
+use crate::http::Version;
 use crate::http2::Socket;
 use crate::link::{Link, Read};
 use crate::metrics::CloseReason;
@@ -68,7 +69,7 @@ impl Worker {
                 Read::End => self.on_stream_end(key, &mut input),
                 Read::Closed => {
                     self.on_unended_line(key, &mut input);
-                    self.on_end(key);
+                    self.on_end(key, &input);
                 }
                 Read::Broken => self.close(key, CloseReason::Vanished),
             }
@@ -181,23 +182,71 @@ impl Worker {
         }
     }
 
-    /// The peer sends no more.
-    fn on_end(&mut self, key: SubscriberKey) {
-        let owed = self.owes(key);
+    /// The peer sends no more; this is what it sent last and could not be acted on yet.
+    fn on_end(&mut self, key: SubscriberKey, rest: &[u8]) {
+        let waits = self.owes(key);
         let Some(connection) = self.hub.sink(key) else { return };
-        if owed && matches!(connection.phase, Phase::Head) {
-            // It has asked all that it wanted and still reads the answer.
-            return self.finish(key, Bytes::new(), CloseReason::Client, self.close_timeout_ms());
-        }
-        let reason = match &connection.phase {
+        // Of an HTTP/2 stream this is a reset: its end is told apart.
+        let still_receives = !matches!(connection.link, Link::Stream(_));
+        let reason = match &mut connection.phase {
             Phase::Lines(_) => return self.on_lines_end(key),
             Phase::Stomp(_) => return self.on_stomp_end(key),
+            Phase::Waiting(waiting) if still_receives => {
+                // RFC 9112, 9.6: the last answer of a connection says so.
+                waiting.exchange.keep_alive &= !rest.is_empty();
+                let version = waiting.exchange.version;
+                return self.go_on_waiting(key, version);
+            }
+            // It has asked all that it wanted and still reads the answers.
+            Phase::Head | Phase::Body(_) if still_receives && (waits || connection.held.is_some()) => return self.go_on_half_closed(key),
             Phase::Closing(reason) => *reason,
-            Phase::Head if connection.unread.is_empty() => CloseReason::Client,
+            Phase::Head if rest.is_empty() => CloseReason::Client,
             Phase::WebSocket(_) | Phase::Head | Phase::Body(_) => CloseReason::Vanished,
             Phase::Waiting(_) | Phase::Streaming(_) | Phase::Handover | Phase::Datagrams(_) => CloseReason::Client,
         };
         self.close(key, reason);
+    }
+
+    /// Who waits sends no more. It may have gone, which looks the same, so that it is sent something: the system of one that has gone
+    /// answers by a reset. RFC 9110, 15.2.1: a client discards a 100 that it did not ask for; HTTP/1.0 knows none.
+    fn go_on_waiting(&mut self, key: SubscriberKey, version: Version) {
+        self.go_on_half_closed(key);
+        if version == Version::Http11 {
+            self.send(key, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+    }
+
+    /// The peer sends no more, but still receives. Nobody reads from it any longer, so that its break must be waited for by itself.
+    pub(crate) fn go_on_half_closed(&mut self, key: SubscriberKey) {
+        let Some(connection) = self.hub.sink(key) else { return };
+        connection.half_closed = true;
+        let (link, generation, me) = (connection.link.clone(), connection.generation, self.me.clone());
+        let watch = spawn_local(async move {
+            link.broken().await;
+            let Some(worker) = me.upgrade() else { return };
+            let mut worker = worker.borrow_mut();
+            let Some(connection) = worker.hub.sink(key).filter(|connection| connection.generation == generation) else { return };
+            let left = matches!(connection.phase, Phase::Waiting(_));
+            worker.close(key, if left { CloseReason::Client } else { CloseReason::Vanished });
+            worker.settle();
+        });
+        // It takes the place of the task that read, which has ended.
+        connection.reader = Some(watch.abort_handle());
+    }
+
+    /// Ends a connection whose peer sends no more, once all is done that it asked for.
+    fn end_when_done(&mut self, key: SubscriberKey) {
+        let waits = self.owes(key);
+        let Some(connection) = self.hub.sink(key) else { return };
+        let reason = match &connection.phase {
+            Phase::Lines(_) => return self.on_lines_end(key),
+            Phase::Head | Phase::Body(_) if waits || connection.held.is_some() => return,
+            Phase::Head if connection.unread.is_empty() => CloseReason::Client,
+            // A request that was cut off.
+            Phase::Head | Phase::Body(_) => CloseReason::Vanished,
+            _ => return,
+        };
+        self.finish(key, Bytes::new(), reason, self.close_timeout_ms());
     }
 
     /// Acts on what was read while it could not be acted on, and reads on.
@@ -213,7 +262,9 @@ impl Worker {
             self.on_input(key, &mut input);
             self.keep_unread(key, generation, &mut input);
         }
-        if !self.is_stalled(key) {
+        if self.hub.sink(key).is_some_and(|connection| connection.half_closed) {
+            self.end_when_done(key);
+        } else if !self.is_stalled(key) {
             self.read_on(key);
         }
     }

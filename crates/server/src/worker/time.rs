@@ -6,18 +6,16 @@ use bongsu_core::hub::SubscriberKey;
 
 use super::Worker;
 use crate::connection::Phase;
+use crate::deadlines::Up;
 use crate::metrics::CloseReason;
 
 impl Worker {
     /// Has `on_due` called for a connection, unless it is armed anew before.
     pub(crate) fn arm(&mut self, key: SubscriberKey, due_ms: u64) {
         let Some(connection) = self.hub.sink(key) else { return };
-        connection.due_ms = due_ms;
-        // An entry that comes up earlier sees that it is not yet due and goes back.
-        if due_ms < connection.armed_ms {
-            connection.armed_ms = due_ms;
-            let generation = connection.generation;
-            self.deadlines.arm(key, generation, due_ms);
+        if connection.alarm.set(due_ms) {
+            let comes_up_ms = self.deadlines.arm(key, connection.generation, due_ms);
+            connection.alarm.armed(comes_up_ms);
         }
     }
 
@@ -30,11 +28,10 @@ impl Worker {
             let Some(connection) = self.hub.sink(entry.key).filter(|connection| connection.generation == entry.generation) else {
                 continue;
             };
-            connection.armed_ms = u64::MAX;
-            match connection.due_ms {
-                u64::MAX => (),
-                due_ms if due_ms > now_ms => self.arm(entry.key, due_ms),
-                _ => self.on_due(entry.key, now_ms),
+            match connection.alarm.comes_up(&entry, now_ms) {
+                Up::Nothing => (),
+                Up::Later(due_ms) => self.arm(entry.key, due_ms),
+                Up::Due => self.on_due(entry.key, now_ms),
             }
         }
         self.due = due;
@@ -53,7 +50,6 @@ impl Worker {
     }
 
     fn on_due(&mut self, key: SubscriberKey, now_ms: u64) {
-        let owes = self.owes(key);
         let Some(connection) = self.hub.sink(key) else { return };
         if connection.link.is_handshaking() {
             return self.on_handshake_due(key);
@@ -70,15 +66,21 @@ impl Worker {
             Phase::Datagrams(_) => self.on_lease_due(key, now_ms),
             Phase::Stomp(_) => self.on_stomp_due(key, now_ms),
             Phase::Handover => (),
-            // Its answer is being taken, and may be long.
-            Phase::Closing(CloseReason::Done) if owes => {
-                self.arm(key, now_ms + self.shared.config.http.idle_timeout.as_millis());
-            }
             Phase::Closing(reason) => {
                 let reason = *reason;
-                self.close(key, reason);
+                self.on_closing_due(key, reason, now_ms);
             }
         }
+    }
+
+    /// An answer that is still being read, however slowly, may go on; everything else has had its time.
+    fn on_closing_due(&mut self, key: SubscriberKey, reason: CloseReason, now_ms: u64) {
+        let patience_ms = self.shared.config.http.idle_timeout.as_millis();
+        let stalled_ms = self.hub.stalled_ms(key, now_ms);
+        if reason == CloseReason::Done && self.owes(key) && stalled_ms < patience_ms {
+            return self.arm(key, now_ms + patience_ms - stalled_ms);
+        }
+        self.close(key, reason);
     }
 
     fn close_slow(&mut self, now_ms: u64) {

@@ -45,7 +45,8 @@ impl Worker {
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
             Phase::Head => self.arm(key, due_ms),
-            // Its session has times of its own, and they begin now.
+            // These have times of their own, and they begin now.
+            Phase::Lines(_) => self.open_lines(key),
             Phase::Stomp(_) => self.open_stomp(key),
             _ => self.arm(key, u64::MAX),
         }

@@ -219,6 +219,11 @@ impl StompSession {
         self.sent(subscription, MessageId::Queued(number));
     }
 
+    /// Whether there is something to do without further input.
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     /// How many bytes its open transactions hold.
     pub fn transaction_bytes(&self) -> usize {
         self.transactions.bytes()

@@ -8,7 +8,7 @@ use super::super::{Opcode, write_frame};
 use super::{DeflateConfig, Deflater, Direction, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
 /// How far back a compressed message may refer. Connections with the same window share their compressed frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window(u8);
 
 impl Window {

@@ -21,6 +21,7 @@ use crate::metrics::CloseReason;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use beats::Beats;
+pub(crate) use publish::Commit;
 pub(crate) use queues::Consumers;
 pub(crate) use upgrade::{SUBPROTOCOLS, offered};
 
@@ -84,9 +85,9 @@ impl StompPhase {
         self.pending.capacity() + self.session.transaction_bytes()
     }
 
-    /// Whether there is input that was taken from its WebSocket and not yet acted on.
+    /// Whether there is input that was taken and not yet acted on.
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || self.session.has_actions()
     }
 
     fn subscription(&self, slot: Slot) -> Option<SubscriptionNumber> {
@@ -165,7 +166,8 @@ impl Worker {
         if let Some(stomp) = self.stomp(key) {
             stomp.beats.heard(now_ms);
         }
-        loop {
+        // What was sent behind a publication that waits is acted on once it is there.
+        while !self.is_held(key) {
             // Answers that are not taken hold back the questions; what was asked already is done.
             let full = self.hub.waiting_bytes(key) > own_max || self.is_paused(key);
             let Some(stomp) = self.stomp(key) else { break };
@@ -192,7 +194,7 @@ impl Worker {
     fn act(&mut self, key: SubscriberKey, action: Action, replies: &mut BytesMut) {
         match action {
             Action::Connect(connect) => self.accept_stomp(key, &connect),
-            Action::Publish { publishes, receipt } => self.publish_stomp(key, publishes, receipt.as_ref()),
+            Action::Publish { publishes, receipt } => self.publish_stomp(key, publishes, receipt),
             Action::Subscribe { subscription, channel, start, form, receipt } => {
                 self.subscribe_stomp(key, subscription, &channel, &start, &form, receipt.as_ref(), replies);
             }

@@ -236,7 +236,7 @@ impl Worker {
             .admission
             .pass_on(of.ip(), &self.shared.admission_limits)
             .map_err(|refusal| (refusal.code(), refusal.to_string()))?;
-        let visitor = Visitor { guest, ..Visitor::exempt(Door::Tcp) };
+        let visitor = Visitor { guest, ..Visitor::exempt(Door::Udp) };
         let workers = self.shared.workers;
         let Some(udp) = &mut self.udp else { return Err(("going-away", "there is no UDP here".to_owned())) };
         let client = match udp.clients.get(&of) {
