@@ -96,7 +96,8 @@ def test_every_key_that_is_named_is_there():
 
 def test_every_test_that_the_threat_model_names_exists():
     named = set(re.findall(r"`((?:test_)?[a-z0-9]+(?:_[a-z0-9]+){2,})`", (REPOSITORY / "docs" / "threat-model.md").read_text()))
-    sources = [*REPOSITORY.glob("conformance/python/*.py"), *REPOSITORY.glob("crates/**/*.rs"), *REPOSITORY.glob("fuzz/targets/**/*.rs")]
+    globs = ["conformance/python/*.py", "crates/**/*.rs", "tests/**/*.rs", "fuzz/targets/**/*.rs"]
+    sources = [source for glob in globs for source in REPOSITORY.glob(glob)]
     text = "\n".join(source.read_text() for source in sources)
     missing = [name for name in sorted(named) if f"def {name}(" not in text and f"fn {name}(" not in text]
     assert named and not missing, missing

@@ -25,6 +25,10 @@ def guarded(**limits):
     return Server({"limits": GUARDED | limits})
 
 
+def reading_paused(server):
+    return metric(get(server, "/metrics").body.decode(), "bongsu_reading_paused", transport="http")
+
+
 def in_flight(server):
     return metric(get(server, "/metrics").body.decode(), "bongsu_in_flight_bytes")
 
@@ -292,15 +296,65 @@ def test_past_the_bound_on_memory_those_who_hold_most_go_first(channel, hoard):
             eventually("all of it is given back", lambda: in_flight(server) < 256 << 10)
 
 
+def two_pages(reader):
+    """The bodies of two answers that come one behind the other."""
+    came, pages = b"", []
+    while len(pages) < 2:
+        head, ended, rest = came.partition(b"\r\n\r\n")
+        length = int(head.partition(b"content-length: ")[2].split()[0]) if ended else 0
+        if ended and len(rest) >= length:
+            pages.append(json.loads(rest[:length]))
+            came = rest[length:]
+        else:
+            came += reader.socket.recv(65536)
+    return pages
+
+
+def test_long_answers_are_written_as_they_are_taken(channel):
+    """A page of a MB for each who asks: were it written at once, asking would be enough to fill memory."""
+    with Server({"history": {"publications_max": 200}}) as server:
+        for _ in range(200):
+            publish(server, channel, b"x" * 5_000)
+        asking = f"GET {channel_path(channel)}?earliest HTTP/1.1\r\nHost: {server.address}\r\n\r\n".encode()
+        # The second request of each waits unread until the first is answered.
+        readers = [Raw(server, receive_buffer=4096).send(asking + asking) for _ in range(50)]
+        eventually("nobody is read from", lambda: reading_paused(server) == 50)
+        assert in_flight(server) < 50 * 20_000
+        # History goes on without them, and what they were promised is held for them alone: that counts.
+        for _ in range(200):
+            publish(server, channel, b"y" * 10)
+        eventually("it counts", lambda: in_flight(server) > 50 * 500_000)
+        # They get it whole, and then the other answer.
+        for reader in readers[:3]:
+            first, second = two_pages(reader)
+            assert [len(one["data"]) for one in first["publications"]] == [5_000] * 200
+            assert [len(one["data"]) for one in second["publications"]] == [10] * 200
+        for reader in readers:
+            reader.close()
+        eventually("all of it is given back", lambda: in_flight(server) < 256 << 10)
+
+
+def test_who_takes_nothing_of_an_answer_is_closed(channel):
+    with Server({"delivery": {"answer_timeout": "300ms"}}) as server:
+        for _ in range(20):
+            publish(server, channel, b"x" * 50_000)
+        asking = f"GET {channel_path(channel)}?earliest HTTP/1.1\r\nHost: {server.address}\r\n".encode()
+        for headers in [b"", b"Connection: close\r\n"]:
+            before = fault_count(server, "answer-not-taken")
+            idle = Raw(server, receive_buffer=4096).send(asking + headers + b"\r\n")
+            eventually("it is closed", lambda: fault_count(server, "answer-not-taken") > before)
+            idle.close()
+
+
 def test_answers_that_nobody_reads_count_too(channel):
-    """A page is written for each who asks: without the bound, asking would be enough to fill memory."""
-    with Server({"limits": {"in_flight_bytes_max": "4 MiB"}}) as server:
+    """What waits of an answer is a publication, which may be long."""
+    with Server({"limits": {"in_flight_bytes_max": "1 MiB"}}) as server:
         for _ in range(20):
             publish(server, channel, b"x" * 50_000)
         asking = f"GET {channel_path(channel)}?earliest HTTP/1.1\r\nHost: {server.address}\r\n\r\n".encode()
         hoarders = [Raw(server, receive_buffer=4096).send(asking) for _ in range(60)]
         eventually("the worst are closed", lambda: fault_count(server, "too-much-in-flight") > 0)
-        eventually("there is room again", lambda: in_flight(server) <= 4 << 20)
+        eventually("there is room again", lambda: in_flight(server) <= 1 << 20)
         assert get(server, channel_path(channel, last=1)).status == 200
         for raw in hoarders:
             raw.close()

@@ -118,8 +118,25 @@ pub fn write_base64(data: &[u8], out: &mut BytesMut) {
     STANDARD.encode_slice(data, &mut out[start..]).expect("four bytes were reserved for every three");
 }
 
-/// How many bytes from the start need no escape, looked at eight at a time.
+/// How much text is passed over at a time.
+const BLOCK: usize = 64;
+
+/// How many bytes from the start need no escape.
 fn clean_len(bytes: &[u8]) -> usize {
+    let near = bytes.len().min(BLOCK);
+    let clean = clean_words(&bytes[..near]);
+    if clean < BLOCK {
+        return clean;
+    }
+    // Text that began clean mostly goes on so: it is passed over in blocks, which the compiler makes a few instructions each.
+    let is_clean = |block: &&[u8]| !block.iter().fold(false, |found, &byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    let blocks = bytes[BLOCK..].chunks_exact(BLOCK).take_while(is_clean).count();
+    let passed = BLOCK * (1 + blocks);
+    passed + clean_words(&bytes[passed..])
+}
+
+/// The same, looked at eight at a time.
+fn clean_words(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = ONES << 7;
     let (words, rest) = bytes.as_chunks::<8>();
@@ -217,7 +234,7 @@ mod tests {
         }
 
         #[test]
-        fn finds_the_first_byte_to_escape(bytes in proptest::collection::vec(prop_oneof![Just(b'a'), any::<u8>()], 0..40)) {
+        fn finds_the_first_byte_to_escape(bytes in proptest::collection::vec(prop_oneof![200 => Just(b'a'), 1 => any::<u8>()], 0..400)) {
             let expected = bytes.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')).unwrap_or(bytes.len());
             prop_assert_eq!(clean_len(&bytes), expected);
         }

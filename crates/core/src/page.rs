@@ -27,19 +27,32 @@ pub fn write_page<'a>(
     gaps: PageGaps<'_>,
     out: &mut BytesMut,
 ) {
-    out.put_slice(b"{\"publications\":[");
+    out.put_slice(PAGE_OPENING);
     for (index, (channel, publication)) in publications.into_iter().enumerate() {
-        if index > 0 {
-            out.put_u8(b',');
-        }
-        json_object(channel, publication, None, out);
+        write_page_item(index == 0, channel, publication, out);
     }
+    write_page_ending(cursor, more, gaps, out);
+}
+
+/// One publication of a page. Written one by one, between the opening and the ending, they are what `write_page` writes.
+pub fn write_page_item(first: bool, channel: &ChannelName, publication: &Publication, out: &mut BytesMut) {
+    if !first {
+        out.put_u8(b',');
+    }
+    json_object(channel, publication, None, out);
+}
+
+/// What stands in a page behind its publications.
+pub fn write_page_ending(cursor: &str, more: bool, gaps: PageGaps<'_>, out: &mut BytesMut) {
     out.put_slice(b"],\"cursor\":");
     write_string(cursor, out);
     out.put_slice(if more { b",\"more\":true" } else { b",\"more\":false" });
     write_gaps(gaps, out);
     out.put_u8(b'}');
 }
+
+/// What stands in a page before its publications.
+pub const PAGE_OPENING: &[u8] = b"{\"publications\":[";
 
 fn write_gaps(gaps: PageGaps<'_>, out: &mut BytesMut) {
     match gaps {

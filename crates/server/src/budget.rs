@@ -63,13 +63,18 @@ impl Worker {
 
     /// A connection takes no more of what it is owed. Until the next look it counts anew each time, which `relieve` sets right.
     pub(crate) fn weigh_owed(&mut self, key: SubscriberKey) {
-        self.burden.other_bytes += self.hub.waiting_bytes(key);
+        self.burden.other_bytes += self.owed_bytes(key);
         self.tell_burden();
         self.relieve();
     }
 
+    /// What is held for a connection to be sent.
+    fn owed_bytes(&self, key: SubscriberKey) -> usize {
+        self.hub.waiting_bytes(key) + self.answers.get(&key).map_or(0, |unsent| self.answer_bytes(unsent))
+    }
+
     fn count_burden(&mut self) {
-        self.burden.other_bytes = self.hub.outbox_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
+        self.burden.other_bytes = self.hub.outbox_bytes() + self.answers_bytes() + self.hub.tapes_bytes() + self.http2.buffered_bytes();
         self.tell_burden();
     }
 
@@ -101,7 +106,7 @@ impl Worker {
     /// Closes those who hold most, so many bytes of them. Tells how many they were.
     fn close_worst(&mut self, mut too_much: usize) -> usize {
         let weigh = |(key, connection): (SubscriberKey, &Connection)| {
-            let weight = connection.held_bytes as usize + self.hub.waiting_bytes(key);
+            let weight = connection.held_bytes as usize + self.owed_bytes(key);
             (weight >= OFFENCE_BYTES_MIN).then_some((weight, Offender::Connection(key)))
         };
         let peers = self.http2.buffering().map(|(weight, id)| (weight, Offender::Http2(id)));

@@ -79,6 +79,8 @@ impl Coder {
             let taken = gzip.total_in() as usize;
             let status = gzip.compress_vec(&body[taken..], &mut coded, FlushCompress::Finish);
             if status.expect("a coder that is given room does not fail") == Status::StreamEnd {
+                // It may have to wait for its client.
+                coded.shrink_to_fit();
                 return coded.into();
             }
             coded.reserve(coded.len() + ROOM_BYTES);

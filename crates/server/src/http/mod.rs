@@ -12,9 +12,11 @@ mod properties;
 pub mod request;
 pub mod response;
 pub mod target;
+pub mod unsent;
 
 pub use body::{Body, BodyFault};
-pub use conditional::{etag, etag_coded, none_match};
+pub use conditional::{Validator, etag, none_match};
 pub use problem::Problem;
 pub use request::{BodyLength, HeadFault, HeadLimits, Method, Request, Version};
 pub use response::Response;
+pub use unsent::Unsent;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memmem;
 
+use super::unsent::Unsent;
+
 /// An answer that has its whole body.
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -12,6 +14,10 @@ pub struct Response {
     pub status: u16,
     head: BytesMut,
     body: Bytes,
+    /// The body, where it is too long to be written in one go.
+    page: Option<Box<Unsent>>,
+    /// Bytes of a body that was taken out, and follows.
+    later_bytes: usize,
     /// Whether a length is told: not with a 1xx, 204 or 304 (RFC 9110, 8.6).
     sized: bool,
 }
@@ -19,7 +25,14 @@ pub struct Response {
 impl Response {
     /// An answer without a body yet.
     pub fn new(status: u16) -> Self {
-        Self { status, head: status_line(status), body: Bytes::new(), sized: status >= 200 && status != 204 && status != 304 }
+        Self {
+            status,
+            head: status_line(status),
+            body: Bytes::new(),
+            page: None,
+            later_bytes: 0,
+            sized: status >= 200 && status != 204 && status != 304,
+        }
     }
 
     /// The head of an answer that has no length: a stream, or an upgrade.
@@ -68,25 +81,54 @@ impl Response {
         self
     }
 
-    /// The answer as it goes out; to a HEAD, without the body.
-    pub fn into_bytes(mut self, head_only: bool, keep_alive: bool) -> Bytes {
+    /// Gives it a body that is written as it is taken.
+    #[must_use]
+    pub fn page(self, content_type: &str, page: Unsent) -> Self {
+        Self { page: Some(Box::new(page)), ..self.body(content_type, Bytes::new()) }
+    }
+
+    /// Takes out the body, if it is to be sent as it is taken: one that is made then, or so long that a copy of it behind the head
+    /// would cost more than it saves. What is left is the head, which still tells the whole length.
+    pub fn take_long(&mut self) -> Option<Unsent> {
+        let unsent = match self.page.take() {
+            Some(page) => *page,
+            None if self.body.len() > COPIED_BYTES_MAX => Unsent::whole(std::mem::take(&mut self.body)),
+            None => return None,
+        };
+        self.later_bytes = unsent.body_bytes();
+        Some(unsent)
+    }
+
+    /// How long the body is.
+    pub fn body_len(&self) -> usize {
+        self.body.len() + self.later_bytes + self.page.as_ref().map_or(0, |page| page.body_bytes())
+    }
+
+    /// The answer as it goes out; to a HEAD, without the body. Not for one whose body is written as it is taken.
+    pub fn into_bytes(self, head_only: bool, keep_alive: bool) -> Bytes {
+        let body = if head_only { Bytes::new() } else { self.body.clone() };
+        let mut out = self.into_sized_head(keep_alive);
+        out.put_slice(&body);
+        out.freeze()
+    }
+
+    /// The head alone, which tells how long the body is.
+    pub fn into_sized_head(mut self, keep_alive: bool) -> BytesMut {
         if self.sized {
             self.head.put_slice(b"content-length: ");
-            self.head.put_slice(itoa::Buffer::new().format(self.body.len()).as_bytes());
+            self.head.put_slice(itoa::Buffer::new().format(self.body_len()).as_bytes());
             self.head.put_slice(b"\r\n");
         }
         if !keep_alive {
             self.head.put_slice(b"connection: close\r\n");
         }
         self.head.put_slice(b"\r\n");
-        if !head_only {
-            self.head.put_slice(&self.body);
-        }
-        self.head.freeze()
+        self.head
     }
 
     /// The answer for an HTTP/2 stream: its head, and its body; to a HEAD, none.
     pub fn into_http2(self, head_only: bool) -> (http::Response<()>, Bytes) {
+        let len = self.body_len();
         let mut head = http::Response::new(());
         *head.status_mut() = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         // The lines were written here, without a line end in any of them, so that they can be read off again.
@@ -100,7 +142,7 @@ impl Response {
             }
         }
         if self.sized {
-            head.headers_mut().insert(http::header::CONTENT_LENGTH, self.body.len().into());
+            head.headers_mut().insert(http::header::CONTENT_LENGTH, len.into());
         }
         (head, if head_only { Bytes::new() } else { self.body })
     }
@@ -140,6 +182,9 @@ fn status_line(status: u16) -> BytesMut {
 fn reason(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Status")
 }
+
+/// Up to here a body is copied behind its head, so that both are one slice.
+const COPIED_BYTES_MAX: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -168,7 +168,7 @@ impl Worker {
 
     /// The client's side of a stream has ended; the stream goes on until our side has.
     pub(crate) fn on_stream_end(&mut self, key: SubscriberKey, input: &mut BytesMut) {
-        let waits = self.hub.waiting_bytes(key) > 0;
+        let waits = self.owes(key);
         let Some(connection) = self.hub.sink(key) else { return };
         match &mut connection.phase {
             Phase::Body(gathering) => {

@@ -65,10 +65,12 @@ impl Stream {
         self.peer.is_sealed
     }
 
-    /// Sends the head of an answer and returns its body, which is to be written next and ends the stream.
+    /// Sends the head of an answer and returns its body, which is to be written next and ends the stream; what was taken out of it
+    /// follows.
     pub fn answer(&self, response: Response, head_only: bool) -> Bytes {
+        let len = if head_only { 0 } else { response.body_len() };
         let (head, body) = response.into_http2(head_only);
-        self.send_head(head, Some(body.len()));
+        self.send_head(head, Some(len));
         body
     }
 

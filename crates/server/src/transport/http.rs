@@ -92,7 +92,7 @@ impl Worker {
         if self.is_body_on_its_way(key) {
             return;
         }
-        if self.hub.waiting_bytes(key) > 0 {
+        if self.owes(key) {
             // It is not silent but reads its answer. One that stops is found as slow.
             let idle_ms = self.shared.config.http.idle_timeout.as_millis();
             return self.arm(key, self.now_ms() + idle_ms);
@@ -142,7 +142,11 @@ impl Worker {
         self.set_phase(key, Phase::Head);
         self.become_kind(key, metrics::TransportKind::Http);
         self.arm(key, self.now_ms() + idle_ms);
-        self.send(key, bytes);
+        if bytes.is_empty() {
+            self.go_on_answering(key);
+        } else {
+            self.send(key, bytes);
+        }
     }
 
     /// Refuses a request, which was read whole.
@@ -162,12 +166,19 @@ impl Worker {
     }
 
     /// An answer in the bytes of its connection. On an HTTP/2 stream the head leaves here, in a frame of its own.
+    /// One that is long is begun, and nothing of it returned.
     pub(crate) fn whole(&mut self, key: SubscriberKey, response: Response, head_only: bool, keep_alive: bool) -> Bytes {
-        let response = self.with_hsts(key, response);
-        match self.hub.sink(key).map(|connection| &connection.link) {
-            Some(Link::Stream(stream)) => stream.answer(response, head_only),
-            _ => response.into_bytes(head_only, keep_alive),
+        let mut response = self.with_hsts(key, response);
+        let long = if head_only { None } else { response.take_long() };
+        let (head, body) = match (self.hub.sink(key).map(|connection| &connection.link), &long) {
+            (Some(Link::Stream(stream)), _) => (BytesMut::new(), stream.answer(response, head_only)),
+            (_, Some(_)) => (response.into_sized_head(keep_alive), Bytes::new()),
+            (_, None) => (BytesMut::new(), response.into_bytes(head_only, keep_alive)),
+        };
+        if let Some(unsent) = long {
+            self.begin_answer(key, head, unsent);
         }
+        body
     }
 
     /// The beginning of an answer whose body comes as it happens, as far as it leaves with the first bytes of it.
@@ -186,7 +197,9 @@ impl Worker {
     /// refusal that says to try again.
     pub(crate) fn request_farewell(&mut self, key: SubscriberKey, why: &Disconnect) -> Bytes {
         let Some(connection) = self.hub.sink(key) else { return Bytes::new() };
-        if matches!(connection.phase, Phase::Head) && connection.unread.is_empty() && connection.held.is_none() {
+        let is_answered = matches!(connection.phase, Phase::Head) && connection.unread.is_empty() && connection.held.is_none();
+        // What is to be told must not fall into the midst of an answer.
+        if is_answered || self.answers.contains_key(&key) {
             return Bytes::new();
         }
         let code = if *why == Disconnect::Overloaded { "overloaded" } else { "going-away" };

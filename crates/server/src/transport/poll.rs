@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bongsu_core::hub::{ChannelKey, SubscriberKey};
 use bongsu_core::limits::PageLimits;
-use bongsu_core::page::{PageGaps, write_page};
+use bongsu_core::page::{PAGE_OPENING, PageGaps, write_page_ending, write_page_item};
 use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
 use bytes::{Bytes, BytesMut};
 
@@ -15,7 +15,7 @@ use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::coding::{Coding, GZIP};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::target::{encode_path, encode_query};
-use crate::http::{Problem, Request, Response, Version, etag, etag_coded, none_match};
+use crate::http::{Problem, Request, Response, Unsent, Validator, Version, none_match};
 use crate::metrics::{Route, TransportKind};
 use crate::worker::Worker;
 
@@ -25,6 +25,34 @@ struct Page {
     gaps: Vec<(ChannelName, Gap)>,
     cursors: Vec<Position>,
     more: bool,
+}
+
+/// A page as the body of an answer.
+enum PageBody {
+    /// All of it.
+    Whole(Bytes),
+    /// What it is written from, as it is taken.
+    Long(Unsent),
+}
+
+impl PageBody {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(body) => body.len(),
+            Self::Long(unsent) => unsent.body_bytes(),
+        }
+    }
+}
+
+/// Whom a page is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// One who polls.
+    One,
+    /// One who waited for it.
+    OneWhoWaited,
+    /// All who waited for it in the same way.
+    Many,
 }
 
 /// What an answer says beside its page.
@@ -192,7 +220,7 @@ impl Worker {
             let place = known.unwrap_or_else(|| {
                 let page = self.page_of(channel, from, publications);
                 let framing = Framing { channels: std::slice::from_ref(channel), composite: false, wait_query };
-                let response = self.page_response(&page, &framing, None, true, coding);
+                let response = self.page_response(&page, &framing, None, For::Many, coding);
                 shared_answers.push(SharedAnswer::new(wait_query, coding, response, page.publications.len(), &self.shared.vary_origin));
                 shared_answers.len() - 1
             });
@@ -293,7 +321,8 @@ impl Worker {
         let waited = kind == TransportKind::LongPoll;
         let response = match waited && page.is_empty() {
             true => nothing(framing, &page.cursors),
-            false => self.page_response(page, framing, request, waited, exchange.coding),
+            false if waited => self.page_response(page, framing, request, For::OneWhoWaited, exchange.coding),
+            false => self.page_response(page, framing, request, For::One, exchange.coding),
         };
         if response.status == 200 && !exchange.head_only {
             self.metrics.deliveries(kind, page.publications.len() as u64);
@@ -350,19 +379,57 @@ impl Page {
     fn is_empty(&self) -> bool {
         self.publications.is_empty() && self.gaps.is_empty()
     }
+
+    /// A validator of its body: publications never change, so that their places tell what is in them.
+    fn validator(&self, ending: &[u8]) -> Validator {
+        let mut validator = Validator::new();
+        for (channel, publication) in &self.publications {
+            validator.tell(channel.as_str().as_bytes());
+            validator.tell(&publication.position.epoch.bits().to_le_bytes());
+            validator.tell(&publication.position.offset.to_le_bytes());
+        }
+        validator.tell(ending);
+        validator
+    }
+
+    /// Its body, given how it ends. One that is longer than `bytes_max` is only measured here.
+    fn body(&self, ending: BytesMut, bytes_max: usize) -> PageBody {
+        let mut body = BytesMut::from(PAGE_OPENING);
+        let mut measured = 0;
+        for (index, (channel, publication)) in self.publications.iter().enumerate() {
+            if body.len() > bytes_max {
+                measured += body.len();
+                body.clear();
+            }
+            write_page_item(index == 0, channel, publication, &mut body);
+        }
+        if measured + body.len() + ending.len() <= bytes_max {
+            body.unsplit(ending);
+            return PageBody::Whole(body.freeze());
+        }
+        let len = measured + body.len() + ending.len();
+        let publications = self.publications.iter().map(|(channel, publication)| (channel.clone(), Arc::clone(publication)));
+        PageBody::Long(Unsent::page(publications, ending.freeze(), len))
+    }
 }
 
 impl Worker {
-    fn page_response(&mut self, page: &Page, framing: &Framing<'_>, request: Option<&Request>, waited: bool, coding: Coding) -> Response {
+    fn page_response(&mut self, page: &Page, framing: &Framing<'_>, request: Option<&Request>, whom: For, coding: Coding) -> Response {
         let cursor = cursor_text(framing, &page.cursors);
         let gaps =
             if framing.composite { PageGaps::Channels(&page.gaps) } else { PageGaps::Channel(page.gaps.first().map(|(_, gap)| gap)) };
-        let mut body = BytesMut::new();
-        write_page(page.publications.iter().map(|(channel, publication)| (channel, &**publication)), &cursor, page.more, gaps, &mut body);
-        let etag = if self.coder.applies(coding, body.len()) { etag_coded(&body, GZIP) } else { etag(&body) };
+        let mut ending = BytesMut::new();
+        write_page_ending(&cursor, page.more, gaps, &mut ending);
+        // What is coded is needed whole, and so is what many share; and one publication is the least that waits in any case.
+        let in_parts = coding == Coding::Identity && whom != For::Many && page.publications.len() > 1;
+        let bytes_max = if in_parts { WHOLE_BYTES_MAX } else { usize::MAX };
+        let etag = page.validator(&ending);
+        let body = page.body(ending, bytes_max);
+        let coded = self.coder.applies(coding, body.len());
+        let etag = etag.etag(coded.then_some(GZIP));
         let matched = request.is_some_and(|request| none_match(request, &etag));
         let caching = match () {
-            () if waited => "no-store",
+            () if whom != For::One => "no-store",
             // A full page after a cursor never changes; one that is still open is worth a moment to a cache that folds equal polls.
             () if page.more && page.gaps.is_empty() && request.is_some_and(is_after) => "public, max-age=3600, immutable",
             () => "public, max-age=1",
@@ -373,7 +440,11 @@ impl Worker {
             .header("etag", &etag)
             .header("vary", negotiate::VARY)
             .header("cache-control", caching);
-        if matched { response } else { self.coded_body(response, coding, "application/json", body.freeze()) }
+        match body {
+            _ if matched => response,
+            PageBody::Whole(body) => self.coded_body(response, coding, "application/json", body),
+            PageBody::Long(unsent) => response.page("application/json", unsent),
+        }
     }
 }
 
@@ -419,6 +490,9 @@ fn next_link(framing: &Framing<'_>, cursor: &str) -> String {
 fn is_after(request: &Request) -> bool {
     request.target().contains("after=") && request.header("last-event-id").is_none()
 }
+
+/// Up to here a page is written whole, and waits so if it must.
+const WHOLE_BYTES_MAX: usize = 16 << 10;
 
 impl Exchange {
     /// That of most requests.

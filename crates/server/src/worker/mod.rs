@@ -1,6 +1,7 @@
 //! One event loop on one thread, and all that it owns: connections, their delivery, their deadlines. A connection never leaves
 //! its worker. Tasks only wait; everything that is decided or moved happens here, between two waits.
 
+mod answering;
 mod door;
 pub(crate) mod held;
 mod leaving;
@@ -40,6 +41,7 @@ use crate::tally::Tallies;
 use crate::tls::TlsLink;
 use crate::transport::stomp::Consumers;
 use crate::transport::udp::Udp;
+use answering::Answers;
 pub(crate) use door::Door;
 use held::Held;
 use leaving::Leaving;
@@ -76,6 +78,8 @@ pub(crate) struct Worker {
     pub(crate) arriving: usize,
     generations: u32,
     held: Held,
+    /// Answers that are written as they are taken.
+    pub(crate) answers: Answers,
     tallies: Tallies,
     ticks: u64,
     /// Its part of UDP, if there is a listener.
@@ -109,6 +113,7 @@ impl Worker {
                 arriving: 0,
                 generations: 0,
                 held: Held::default(),
+                answers: Answers::new(),
                 tallies: Tallies::default(),
                 ticks: 0,
                 udp: None,
@@ -171,6 +176,10 @@ impl Worker {
         _ = stream.set_nodelay(true);
         if config.delivery.send_buffer_bytes.get() > 0 {
             _ = socket2::SockRef::from(&stream).set_send_buffer_size(config.delivery.send_buffer_bytes.as_usize());
+        }
+        if config.delivery.unsent_bytes_max.get() > 0 {
+            let unsent_bytes_max = u32::try_from(config.delivery.unsent_bytes_max.get()).unwrap_or(u32::MAX);
+            _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(unsent_bytes_max);
         }
         // A request that is late is waited for; in the other protocols silence may be long.
         let keepalive = match door {
@@ -250,6 +259,9 @@ impl Worker {
 
     /// All that a connection was owed has gone out.
     fn on_drained(&mut self, key: SubscriberKey) {
+        if self.go_on_answering(key) {
+            return;
+        }
         self.send_queued(key);
         let Some(connection) = self.hub.sink(key) else { return };
         match connection.phase {
@@ -264,6 +276,11 @@ impl Worker {
                 }
             }
             Phase::Lines(_) if connection.half_closed => self.on_lines_end(key),
+            Phase::Head if connection.reader.is_none() || connection.half_closed => {
+                // Its time for the next request begins when it has taken the answer to this one.
+                self.arm(key, self.now_ms() + self.shared.config.http.idle_timeout.as_millis());
+                self.resume(key);
+            }
             _ if connection.reader.is_none() || connection.half_closed => self.resume(key),
             _ => (),
         }
@@ -308,7 +325,7 @@ impl Worker {
     }
 
     /// Waits, once, until a blocked connection takes more.
-    fn write_on(&mut self, key: SubscriberKey) {
+    pub(crate) fn write_on(&mut self, key: SubscriberKey) {
         let Some(connection) = self.hub.sink(key) else { return };
         let (link, generation) = (connection.link.clone(), connection.generation);
         let me = self.me.clone();
@@ -324,9 +341,16 @@ impl Worker {
     pub(crate) fn disconnect(&mut self, key: SubscriberKey, why: &Disconnect) {
         let reason = close_reason(why);
         let Some(connection) = self.hub.sink(key) else { return };
-        if matches!(connection.phase, Phase::Closing(_)) {
+        let is_answered = matches!(connection.phase, Phase::Head | Phase::Body(_));
+        let is_closing = matches!(connection.phase, Phase::Closing(_));
+        if (is_answered || is_closing) && *why == Disconnect::Overloaded && self.owes(key) {
+            // What it does not take is to be let go now, and a word to it would have to wait behind that.
+            return self.close(key, reason);
+        }
+        if is_closing {
             return;
         }
+        let Some(connection) = self.hub.sink(key) else { return };
         let is_websocket = matches!(connection.phase, Phase::WebSocket(_));
         let address = connection.visitor.guest.as_ref().map(|guest| tracing::field::display(guest.address()));
         debug!(key, reason = why.label(), address, "disconnecting");
@@ -337,7 +361,7 @@ impl Worker {
             _ => HTTP_GRACE_MS,
         };
         let farewell = self.farewell(key, why);
-        if farewell.is_empty() && self.hub.waiting_bytes(key) == 0 {
+        if farewell.is_empty() && !self.owes(key) {
             return self.close(key, reason);
         }
         self.finish(key, farewell, reason, grace_ms);
@@ -369,6 +393,7 @@ impl Worker {
     pub(crate) fn close(&mut self, key: SubscriberKey, reason: CloseReason) {
         self.stop_waiting(key);
         self.stop_consuming(key, reason);
+        self.answers.remove(&key);
         let Some(connection) = self.hub.remove(key) else { return };
         self.unweigh(&connection);
         connection.link.cut();
@@ -412,7 +437,7 @@ fn hub_limits(shared: &Shared) -> HubLimits {
         tape_bytes_max: shared.config.delivery.tape_bytes_max.as_usize(),
         tapes_bytes_max: TAPES_BYTES_MAX,
         outbox_bytes_max: shared.config.delivery.outbox_bytes_max.as_usize(),
-        stalled_ms_max: shared.config.delivery.lag_age_max.as_millis(),
+        stalled_ms_max: shared.config.delivery.answer_timeout.as_millis(),
         silent_ms_max: shared.config.delivery.silent_max.as_millis(),
     }
 }

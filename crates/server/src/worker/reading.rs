@@ -216,7 +216,7 @@ impl Worker {
         if self.is_paused(key) {
             return true;
         }
-        let waiting_bytes = self.hub.waiting_bytes(key);
+        let (waiting_bytes, owes) = (self.hub.waiting_bytes(key), self.owes(key));
         let own_max = self.shared.config.delivery.outbox_bytes_max.as_usize() / 2;
         let ahead_max = self.shared.config.http.head_bytes_max.as_usize();
         let Some(connection) = self.hub.sink(key) else { return false };
@@ -224,7 +224,7 @@ impl Worker {
             return true;
         }
         match &connection.phase {
-            Phase::Head | Phase::Body(_) => waiting_bytes > 0,
+            Phase::Head | Phase::Body(_) => owes,
             Phase::Waiting(_) => connection.unread.len() > ahead_max,
             Phase::WebSocket(_) | Phase::Lines(_) | Phase::Stomp(_) => waiting_bytes > own_max,
             Phase::Streaming(_) | Phase::Closing(_) | Phase::Handover | Phase::Datagrams(_) => false,
@@ -234,7 +234,7 @@ impl Worker {
     /// Acts on what a connection sent, as far as it can.
     fn on_input(&mut self, key: SubscriberKey, input: &mut BytesMut) {
         loop {
-            let waits = self.hub.waiting_bytes(key) > 0;
+            let waits = self.owes(key);
             let Some(connection) = self.hub.sink(key) else { return };
             if connection.held.is_some() {
                 return;
@@ -261,7 +261,7 @@ impl Worker {
 
     /// The peer sends no more; this is what it sent last and could not be acted on yet.
     fn on_end(&mut self, key: SubscriberKey, rest: &[u8]) {
-        let waits = self.hub.waiting_bytes(key) > 0;
+        let waits = self.owes(key);
         let Some(connection) = self.hub.sink(key) else { return };
         // Of an HTTP/2 stream this is a reset: its end is told apart.
         let still_receives = !matches!(connection.link, Link::Stream(_));
@@ -312,7 +312,7 @@ impl Worker {
 
     /// Ends a connection whose peer sends no more, once all is done that it asked for.
     fn end_when_done(&mut self, key: SubscriberKey) {
-        let waits = self.hub.waiting_bytes(key) > 0;
+        let waits = self.owes(key);
         let Some(connection) = self.hub.sink(key) else { return };
         let reason = match &connection.phase {
             Phase::Lines(_) => return self.on_lines_end(key),

@@ -77,7 +77,7 @@ impl Worker {
     fn on_closing_due(&mut self, key: SubscriberKey, reason: CloseReason, now_ms: u64) {
         let patience_ms = self.shared.config.http.idle_timeout.as_millis();
         let stalled_ms = self.hub.stalled_ms(key, now_ms);
-        if reason == CloseReason::Done && self.hub.waiting_bytes(key) > 0 && stalled_ms < patience_ms {
+        if reason == CloseReason::Done && self.owes(key) && stalled_ms < patience_ms {
             return self.arm(key, now_ms + patience_ms - stalled_ms);
         }
         self.close(key, reason);
@@ -87,7 +87,9 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let slow = self.hub.find_slow(&Self::watching(&shared, self.index), now_ms);
         for (key, why) in slow {
-            self.disconnect(key, &why);
+            if !self.close_stalled(key) {
+                self.disconnect(key, &why);
+            }
         }
         self.tallies.report(&self.hub, self.held.len(), &self.metrics);
     }
