@@ -237,6 +237,11 @@ impl<S: Sink> Hub<S> {
         channels.into_iter().for_each(|channel| self.stir(channel));
     }
 
+    /// Whether nothing has happened that a worker would have to see to.
+    pub fn is_settled(&self) -> bool {
+        self.events.is_empty() && self.gaps.is_empty() && self.stirred.is_empty()
+    }
+
     /// What has happened since this was last asked.
     pub fn take_events(&mut self) -> Vec<HubEvent> {
         std::mem::take(&mut self.events)

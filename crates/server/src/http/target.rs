@@ -15,11 +15,9 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Takes an origin-form or absolute-form target apart (RFC 9112, 3.2).
     pub fn parse(text: &'a str) -> Self {
-        let rest = match text.split_once("://") {
-            // The authority of an absolute form means the same as Host, which is checked.
-            Some((_, rest)) if !text.starts_with('/') => rest.find('/').map_or("/", |slash| &rest[slash..]),
-            _ => text,
-        };
+        let absolute = if text.starts_with('/') { None } else { text.split_once("://") };
+        // The authority of an absolute form means the same as Host, which is checked.
+        let rest = absolute.map_or(text, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]));
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         Self { path, query }
     }

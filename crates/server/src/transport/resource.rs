@@ -118,7 +118,7 @@ pub(super) fn allows(allowed: &str, method: Method) -> bool {
         Method::Options => "OPTIONS",
         Method::Other => return false,
     };
-    allowed.split(", ").any(|known| known == word)
+    allowed.split(',').any(|known| known.trim_start() == word)
 }
 
 /// What is possible, for a person with curl and for a browser's preflight alike (Fetch, "CORS-preflight request").

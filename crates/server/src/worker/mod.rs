@@ -290,13 +290,18 @@ impl Worker {
     pub(crate) fn turn(&mut self) {
         let mut announced = std::mem::take(&mut self.announced);
         self.engine().inbox(self.index).drain_into(&mut announced);
-        let now_ms = self.now_ms();
-        self.hub.turn(announced.drain(..), now_ms);
+        if !announced.is_empty() {
+            let now_ms = self.now_ms();
+            self.hub.turn(announced.drain(..), now_ms);
+        }
         self.announced = announced;
     }
 
     /// Does what delivery asked for.
     pub(crate) fn settle(&mut self) {
+        if self.hub.is_settled() && self.udp.is_none() {
+            return;
+        }
         loop {
             let events = self.hub.take_events();
             if events.is_empty() {
