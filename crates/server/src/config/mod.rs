@@ -212,7 +212,7 @@ section! {
         /// How long a client that follows no channel may take nothing of what waits for it.
         answer_timeout: Period = Period::secs(30), in Period::millis(10)..=Period::days(1);
         /// Bytes that the kernel takes of a connection ahead of what it may send; 0 leaves it to the kernel.
-        unsent_bytes_max: Size = Size::kib(16), in Size::bytes(0)..=Size::gib(1);
+        unsent_bytes_max: Size = Size::kib(32), in Size::bytes(0)..=Size::gib(1);
         /// The kernel's send buffer of a connection; 0 leaves it to the kernel.
         send_buffer_bytes: Size = Size::kib(256), in Size::bytes(0)..=Size::gib(1);
         /// Bytes of a connection's own replies, pings and goodbyes that wait to leave.
