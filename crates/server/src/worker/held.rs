@@ -175,10 +175,6 @@ impl Worker {
 
     /// Whether a connection waits to publish.
     pub(crate) fn is_held(&mut self, key: SubscriberKey) -> bool {
-        // Most of the time nobody does.
-        if self.held.by_channel.is_empty() {
-            return false;
-        }
         self.hub.sink(key).is_some_and(|connection| connection.held.is_some())
     }
 
