@@ -31,8 +31,8 @@ use super::{say, systemd};
 ///
 /// It asks nobody who they are. So it listens at addresses of this machine alone, unless --allow-anonymous says that others may use it.
 ///
-/// Listening sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them
-/// tcp or stomp, of --tcp or --stomp.
+/// Sockets that are handed over (LISTEN_FDS, as systemd does) take the place of --http, or, if LISTEN_FDNAMES calls them tcp, stomp or
+/// udp, of --tcp, --stomp or --udp. A UDP socket is read by one worker; hand over as many as workers to use them all.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Serve {
@@ -382,8 +382,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 fn cannot_serve(fault: ServeFault) -> Failure {
     let exit = match fault {
-        ServeFault::CannotListen { .. } => Exit::CannotListen,
-        ServeFault::OpenToOthers { .. } => Exit::Usage,
+        ServeFault::CannotListen { .. } | ServeFault::Deaf { .. } => Exit::CannotListen,
+        ServeFault::OpenToOthers { .. } | ServeFault::TooManyUdp { .. } | ServeFault::UdpInTheClear { .. } => Exit::Usage,
         ServeFault::DataDir(_) => Exit::DataDir,
         ServeFault::Tls(_) => Exit::Usage,
         _ => Exit::Failure,

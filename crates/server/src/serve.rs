@@ -1,7 +1,7 @@
 //! Starts a server and stops it again. Used by `bongsu serve` and by tests.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bongsu_core::encoding::Encoder;
 use bongsu_core::format::Forms;
+use socket2::SockRef;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
@@ -44,6 +45,8 @@ pub struct Starting {
     pub tcp: Vec<TcpListener>,
     /// … and of `listen.stomp`.
     pub stomp: Vec<TcpListener>,
+    /// Datagram sockets that were handed over, in place of `listen.udp`: no more than there are workers.
+    pub udp: Vec<UdpSocket>,
     /// Set by whoever no longer wants the server, while it waits for another to leave the data directory.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -99,6 +102,34 @@ pub enum ServeFault {
         /// The address asked for, or that of the socket that was handed over.
         address: SocketAddr,
     },
+    /// A socket was handed over to which nobody could come.
+    #[error("cannot use the socket that was handed over for {listener}: it {what}")]
+    Deaf {
+        /// What it is for.
+        listener: &'static str,
+        /// What is the matter with it, and what to do.
+        what: &'static str,
+    },
+    /// More UDP sockets were handed over than there are workers to read from them.
+    #[error(
+        "{sockets} UDP sockets were handed over to {workers} workers, and each is read by one worker alone; say --workers {sockets}, or \
+         hand over fewer"
+    )]
+    TooManyUdp {
+        /// How many were handed over.
+        sockets: usize,
+        /// How many workers there are.
+        workers: usize,
+    },
+    /// A UDP socket was handed over that others than this machine can reach, and nobody said that datagrams may go there unencrypted.
+    #[error(
+        "the UDP socket that was handed over is at {address}: over UDP nothing is encrypted, so that beyond this machine it must be \
+         asked for: --udp-cleartext, or udp.cleartext = true; else hand over one at 127.0.0.1"
+    )]
+    UdpInTheClear {
+        /// Where it is bound.
+        address: SocketAddr,
+    },
     /// The data directory cannot be used, or the snapshot could not be written into it.
     #[error(transparent)]
     DataDir(#[from] DataDirFault),
@@ -132,7 +163,7 @@ impl Server {
         let http = open(Door::Http, config.listen.http, &starting.http)?;
         let tcp = open(Door::Tcp, config.listen.tcp, &starting.tcp)?;
         let stomp = open(Door::Stomp, config.listen.stomp, &starting.stomp)?;
-        let (udp, doors) = listen_udp(&config, workers)?;
+        let (udp, doors) = listen_udp(&config, workers, starting.udp)?;
         let redirect = open(Door::Redirect, config.listen.redirect, &[])?;
         let admin = open(Door::Admin, config.listen.admin, &[])?;
         let addresses = Addresses { http, tcp, udp, stomp, redirect, admin };
@@ -256,6 +287,10 @@ fn listen(
     if let Some(first) = handed_over.first() {
         let address = first.local_addr()?;
         for socket in handed_over {
+            if !SockRef::from(socket).is_listener()? {
+                let what = "does not listen; call listen() before it is handed over, and hand over no connection (Accept=no)";
+                return Err(ServeFault::Deaf { listener: door.name(), what });
+            }
             check_reach(door.name(), socket.local_addr()?, config)?;
         }
         info!(listener = door.name(), %address, sockets = handed_over.len(), "sockets were handed over");
@@ -274,8 +309,11 @@ fn listen(
     }
 }
 
-/// A socket for each worker that receives datagrams. Tells where.
-fn listen_udp(config: &Config, workers: usize) -> Result<(Option<SocketAddr>, Vec<UdpDoor>), ServeFault> {
+/// A socket for each worker that receives datagrams, handed over or bound here. Tells where.
+fn listen_udp(config: &Config, workers: usize, handed_over: Vec<UdpSocket>) -> Result<(Option<SocketAddr>, Vec<UdpDoor>), ServeFault> {
+    if !handed_over.is_empty() {
+        return adopt_udp(config, workers, handed_over);
+    }
     let Some(address) = config.listen.udp.address() else { return Ok((None, Vec::new())) };
     check_reach("udp", address, config)?;
     match udp::bind(address, workers, config.udp.receive_buffer_bytes.as_usize(), config.listen.overlap) {
@@ -286,6 +324,30 @@ fn listen_udp(config: &Config, workers: usize) -> Result<(Option<SocketAddr>, Ve
         }
         Err(source) => Err(ServeFault::CannotListen { listener: "udp", address, source }),
     }
+}
+
+/// The first of the sockets is the address that is told.
+fn adopt_udp(config: &Config, workers: usize, handed_over: Vec<UdpSocket>) -> Result<(Option<SocketAddr>, Vec<UdpDoor>), ServeFault> {
+    let sockets = handed_over.len();
+    if sockets > workers {
+        return Err(ServeFault::TooManyUdp { sockets, workers });
+    }
+    for socket in &handed_over {
+        let address = socket.local_addr()?;
+        if address.port() == 0 {
+            return Err(ServeFault::Deaf { listener: "udp", what: "is not bound to a port; bind it before it is handed over" });
+        }
+        if socket.peer_addr().is_ok() {
+            return Err(ServeFault::Deaf { listener: "udp", what: "is connected to one peer and hears no other; bind it, and no more" });
+        }
+        check_reach("udp", address, config)?;
+        if !config.udp.cleartext && !address.ip().to_canonical().is_loopback() {
+            return Err(ServeFault::UdpInTheClear { address });
+        }
+    }
+    let address = handed_over.first().map(UdpSocket::local_addr).transpose()?;
+    info!(listener = "udp", address = address.map(tracing::field::display), sockets, workers, "sockets were handed over, each to a worker");
+    Ok((address, udp::adopt(handed_over, config.udp.receive_buffer_bytes.as_usize())?))
 }
 
 /// Closed by default: without a word of the operator's, nobody but this machine can reach a server that asks nobody who they are.

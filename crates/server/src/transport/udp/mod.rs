@@ -1,4 +1,4 @@
-//! The native protocol over UDP: one socket a worker, clients known by their address once a cookie has validated it, subscriptions
+//! The native protocol over UDP: a worker has one socket, clients known by their address once a cookie has validated it, subscriptions
 //! that are leases. What a datagram means is decided in `bongsu_core::udp`; the exchange is specified in `docs/udp.md`.
 
 mod client;
@@ -21,7 +21,7 @@ use tokio::net::UdpSocket;
 pub(crate) use client::Client;
 pub(crate) use leases::Leased;
 pub use peer::Peer;
-pub(crate) use socket::{UdpDoor, bind, receive};
+pub(crate) use socket::{UdpDoor, adopt, bind, receive};
 
 use crate::worker::Worker;
 

@@ -1,11 +1,11 @@
 //! Sockets: one for each worker at one address, over which the kernel spreads clients by their addresses, so that the datagrams of one
-//! come to one worker; and the task that receives.
+//! come to one worker; those that were handed over, each likewise read by one worker alone; and the task that receives.
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tracing::warn;
 
@@ -42,6 +42,22 @@ pub(crate) fn bind(
         Ok(UdpDoor { socket: socket.into(), secret })
     };
     Ok((address, (0..workers).map(door).collect::<io::Result<_>>()?))
+}
+
+/// Gives each socket that was handed over to one worker alone, so that a client's datagrams come to the worker that knows it: a socket
+/// that several read from would give them to whoever is awake. Workers that are left over receive none.
+pub(crate) fn adopt(sockets: Vec<std::net::UdpSocket>, receive_buffer_bytes: usize) -> io::Result<Vec<UdpDoor>> {
+    let secret = rand::random();
+    let door = |socket: std::net::UdpSocket| {
+        socket.set_nonblocking(true)?;
+        let options = SockRef::from(&socket);
+        // Whoever made it may have given it more.
+        if options.recv_buffer_size()? < receive_buffer_bytes {
+            _ = options.set_recv_buffer_size(receive_buffer_bytes);
+        }
+        Ok(UdpDoor { socket, secret })
+    };
+    sockets.into_iter().map(door).collect()
 }
 
 /// Receives for as long as the thread lives: whoever comes while the server takes its leave is told.
