@@ -10,7 +10,7 @@ import sys
 import pytest
 import stomp
 
-from harness import PATIENCE, Server, eventually, metric
+from harness import PATIENCE, Server, as_toml, eventually, metric
 from http_client import get
 from raw_stomp import Stomp
 from test_stomp_clients import CONNECTIONS, Inbox
@@ -187,6 +187,47 @@ def test_what_a_queue_cannot_do_is_told(server, version, frame, code):
     with Stomp(server, version) as client:
         client.say(frame[0], **frame[1])
         assert client.hear()["code"] == code
+
+
+def refuses_after(server, queue, count, there=0):
+    """The queue takes messages until it has so many, and refuses the next."""
+    fill(server, queue, count - there)
+    with Stomp(server) as sender:
+        sender.say("SEND", "one more", destination=queue)
+        refused = sender.hear()
+        assert (refused.command, refused["code"]) == ("ERROR", "queue-full"), refused
+        assert f"it may hold {count} messages" in refused["message"] + refused.body.decode(), refused
+
+
+def dead_letters(server, queue, dead, tries):
+    """A message that is refused so often lies in its dead-letter queue."""
+    with Stomp(server) as consumer, Stomp(server) as undertaker:
+        consumer.say("SUBSCRIBE", destination=queue, id="1", ack="client-individual", prefetch_count=1)
+        for _ in range(tries):
+            consumer.say("NACK", id=consumer.hear()["ack"])
+        undertaker.say("SUBSCRIBE", destination=dead, id="1")
+        letter = undertaker.hear()
+        assert (letter["dead-from"], letter["dead-tries"]) == (queue, str(tries)), letter
+
+
+def test_queues_have_other_bounds_by_pattern_and_a_reload_changes_them(tmp_path):
+    path = tmp_path / "bongsu.toml"
+    general = {"messages_max": 9}
+    tables = [
+        {"pattern": "orders/urgent", "messages_max": 3},
+        {"pattern": "orders/**", "messages_max": 5, "tries_max": 2, "dead_letter": "lost/*"},
+    ]
+    path.write_text(as_toml({"queues": general, "queue": tables}))
+    with Server(None, "--config", str(path), "--workers", "2") as server:
+        for queue, count in [("orders/urgent", 3), ("orders/eu/1", 5), ("mail", 9)]:
+            refuses_after(server, f"/queue/{queue}", count)
+        dead_letters(server, "/queue/orders/urgent", "/queue/lost/orders/urgent", 2)
+        tables[0]["messages_max"] = 4
+        path.write_text(as_toml({"queues": general, "queue": tables}))
+        server.process.send_signal(signal.SIGHUP)
+        eventually("it is read again", lambda: "configuration read again" in server.log())
+        # Two of these are there still, as one died.
+        refuses_after(server, "/queue/orders/urgent", 4, there=2)
 
 
 def test_a_transaction_is_taken_whole_or_not_at_all(two_workers, queue):

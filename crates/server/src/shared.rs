@@ -8,7 +8,7 @@ use bongsu_core::directory::{DirectoryLimits, Rules};
 use crate::admission::{Admission, AdmissionLimits};
 use crate::arrival::Proxies;
 use crate::clock::Clock;
-use crate::config::{ChannelRules, Config, WebSocket};
+use crate::config::{ChannelRules, Config, QueueTables, WebSocket};
 use crate::engine::{Engine, QueueBounds};
 use crate::http::HeadLimits;
 use crate::http::guard::Guard;
@@ -17,7 +17,6 @@ use crate::serve::Addresses;
 use crate::tls::Tls;
 use crate::worker::Door;
 use bongsu_core::native::NativeLimits;
-use bongsu_core::queue::{DeadLetterRule, QueueLimits};
 use bongsu_core::stomp::StompLimits;
 use bongsu_core::websocket::deflate::{DeflateConfig, WINDOW_BITS_MIN};
 
@@ -129,17 +128,9 @@ pub(crate) fn engine_of(config: &Config, secret: [u8; 16], workers: usize, clock
 
 /// The bounds on queues.
 pub(crate) fn queue_bounds(config: &Config) -> QueueBounds {
-    let queues = &config.queues;
-    let limits = QueueLimits {
-        messages_max: queues.messages_max,
-        bytes_max: queues.bytes_max.as_usize(),
-        age_max_ms: queues.age_max.as_millis(),
-        consumers_max: queues.consumers_max,
-        tries_max: queues.tries_max,
-        dead_letters: DeadLetterRule::parse(&queues.dead_letter).unwrap_or_default(),
-    };
+    let (queues, tables) = (&config.queues, QueueTables::new(config));
     let total_bytes_max = queues.total_bytes_max.as_usize();
-    QueueBounds { queues_max: queues.queues_max, total_bytes_max, rules: Arc::new(move |_| limits.clone()) }
+    QueueBounds { queues_max: queues.queues_max, total_bytes_max, rules: Arc::new(move |name| tables.of(name)) }
 }
 
 /// The bounds on all channels together.

@@ -4,7 +4,8 @@ use bongsu_core::limits::{ChannelLimits, SlowPolicy};
 use bongsu_core::{ChannelName, ChannelPattern};
 use serde::{Deserialize, Serialize};
 
-use super::section::{Report, check_range};
+use super::overrides::{Override, check_some};
+use super::section::Report;
 use super::{Config, Period, Size};
 
 /// Bounds that take the place of the general ones for the channels that match a pattern. What is not set stays as it is.
@@ -48,24 +49,14 @@ impl ChannelOverride {
             pause_max_ms: self.pause_max.map_or(general.pause_max_ms, Period::as_millis),
         }
     }
+}
 
-    /// Reports each key whose value is not allowed: the ranges are those of the general keys.
-    pub(super) fn check(&self, report: Report<'_>) {
-        if let Err(fault) = ChannelPattern::parse(&self.pattern) {
-            report("pattern", format!("{:?}", self.pattern), format!("a pattern of channel names such as \"chat/**\": {fault}"));
-        }
-        check_some("publications_max", self.publications_max, 1, 100_000_000, report);
-        check_some("bytes_max", self.bytes_max, Size::kib(1), Size::gib(1024), report);
-        check_some("age_max", self.age_max, Period::secs(1), Period::days(36_525), report);
-        check_some("lag_bytes_max", self.lag_bytes_max, Size::kib(4), Size::gib(1024), report);
-        check_some("lag_age_max", self.lag_age_max, Period::millis(10), Period::days(1), report);
-        check_some("pause_max", self.pause_max, Period::millis(10), Period::hours(1), report);
-        check_some("idempotency_keys_max", self.idempotency_keys_max, 0, 10_000_000, report);
-        check_some("idempotency_age_max", self.idempotency_age_max, Period::secs(1), Period::days(30), report);
+impl Override for ChannelOverride {
+    fn blank() -> Self {
+        Self { pattern: "chat/**".to_owned(), ..Self::default() }
     }
 
-    /// An override in which every key is set, from which the schema learns their names.
-    pub(super) fn full() -> Self {
+    fn full() -> Self {
         Self {
             pattern: "chat/**".to_owned(),
             publications_max: Some(1),
@@ -78,6 +69,21 @@ impl ChannelOverride {
             idempotency_keys_max: Some(1),
             idempotency_age_max: Some(Period::secs(1)),
         }
+    }
+
+    /// The ranges are those of the general keys.
+    fn check(&self, report: Report<'_>) {
+        if let Err(fault) = ChannelPattern::parse(&self.pattern) {
+            report("pattern", format!("{:?}", self.pattern), format!("a pattern of channel names such as \"chat/**\": {fault}"));
+        }
+        check_some("publications_max", self.publications_max, 1, 100_000_000, report);
+        check_some("bytes_max", self.bytes_max, Size::kib(1), Size::gib(1024), report);
+        check_some("age_max", self.age_max, Period::secs(1), Period::days(36_525), report);
+        check_some("lag_bytes_max", self.lag_bytes_max, Size::kib(4), Size::gib(1024), report);
+        check_some("lag_age_max", self.lag_age_max, Period::millis(10), Period::days(1), report);
+        check_some("pause_max", self.pause_max, Period::millis(10), Period::hours(1), report);
+        check_some("idempotency_keys_max", self.idempotency_keys_max, 0, 10_000_000, report);
+        check_some("idempotency_age_max", self.idempotency_age_max, Period::secs(1), Period::days(30), report);
     }
 }
 
@@ -140,12 +146,6 @@ impl ChannelRules {
     pub fn of(&self, channel: &ChannelName) -> ChannelLimits {
         let matching = self.overrides.iter().rev().filter(|(pattern, _)| pattern.matches(channel));
         matching.fold(self.general, |limits, (_, table)| table.over(limits))
-    }
-}
-
-fn check_some<T: PartialOrd + std::fmt::Display>(key: &str, value: Option<T>, min: T, max: T, report: Report<'_>) {
-    if let Some(value) = value {
-        check_range(key, &value, min..=max, report);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bongsu_core::queue::DeadLetterRule;
 
-use super::section::check_range;
+use super::section::{Report, check_range};
 use super::{Config, Fault, Listener, ProxyProtocol};
 
 impl Config {
@@ -32,10 +32,7 @@ impl Config {
         self.native.check_ranges(&mut |key, value, allowed| within("native", key, value, allowed));
         self.shutdown.check_ranges(&mut |key, value, allowed| within("shutdown", key, value, allowed));
         self.log.check_ranges(&mut |key, value, allowed| within("log", key, value, allowed));
-        if let Err(fault) = DeadLetterRule::parse(&self.queues.dead_letter) {
-            let allowed = format!("a queue's name such as \"dead\" or \"$dead/*\", or nothing: {fault}");
-            within("queues", "dead_letter", format!("{:?}", self.queues.dead_letter), allowed);
-        }
+        check_dead_letter(&self.queues.dead_letter, &mut |key, value, allowed| within("queues", key, value, allowed));
         for (section, key, networks) in [("limits", "exempt", &self.limits.exempt), ("proxy", "trusted", &self.proxy.trusted)] {
             for network in networks.iter().filter(|network| crate::networks::parse(network).is_none()) {
                 within(section, key, format!("{network:?}"), "addresses and networks such as \"10.0.0.0/8\" or \"192.0.2.1\"".to_owned());
@@ -93,6 +90,14 @@ impl Config {
             faults.push(Fault::UdpInTheClear { address });
         }
         faults
+    }
+}
+
+/// Reports a name for dead-letter queues that is none.
+pub(super) fn check_dead_letter(text: &str, report: Report<'_>) {
+    if let Err(fault) = DeadLetterRule::parse(text) {
+        let allowed = format!("a queue's name such as \"dead\" or \"$dead/*\", or nothing: {fault}");
+        report("dead_letter", format!("{text:?}"), allowed);
     }
 }
 

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::channels::ChannelOverride;
-use super::schema::{CHANNELS, NOT_CONFIGURATION, Place, Schema, VARIABLE_PREFIX, to_table};
+use super::overrides::Tables;
+use super::schema::{NOT_CONFIGURATION, Place, Schema, VARIABLE_PREFIX, to_table};
 use super::{Config, ConfigFault, Fault};
 
 /// Where the configuration comes from, beside the defaults.
@@ -171,12 +171,15 @@ impl Loader {
             match (self.schema.place(&path), value.get_ref()) {
                 (Place::Key, _) => self.set(path, plain(value), origin),
                 (Place::Section, DeValue::Table(inner)) => self.read_table(file, &path, inner),
-                (Place::Section, _) => {
-                    let allowed = format!("keys under the heading [{path}]");
+                (Place::Section, value_as_read) => {
+                    let mut allowed = format!("keys under the heading [{path}]");
+                    if path == "queues" && has_heading(value_as_read) {
+                        allowed += ", which hold for all queues; those of some stand under [[queue]]";
+                    }
                     self.refuse(path, &plain(value), allowed, origin);
                 }
-                (Place::Channels, DeValue::Array(entries)) => self.read_channels(file, entries, origin),
-                (Place::Channels, _) => self.refuse(path, &plain(value), CHANNELS_FORM.to_owned(), origin),
+                (Place::Tables(tables), DeValue::Array(entries)) => self.read_tables(file, tables, entries, origin),
+                (Place::Tables(tables), _) => self.refuse(path, &plain(value), tables.form(), origin),
                 (Place::Unknown { .. }, value) if has_heading(value) => {
                     let nearest = self.schema.nearest_section(&path);
                     self.faults.push(Fault::UnknownKey { origin, key: format!("[{path}]"), nearest });
@@ -186,43 +189,37 @@ impl Loader {
         }
     }
 
-    fn read_channels(&mut self, file: &SourceFile, entries: &[Spanned<DeValue<'_>>], origin: Origin) {
-        let mut tables = Vec::new();
+    fn read_tables(&mut self, file: &SourceFile, tables: Tables, entries: &[Spanned<DeValue<'_>>], origin: Origin) {
+        let (key, mut read) = (tables.key().to_owned(), Vec::new());
         for entry in entries {
             match entry.get_ref() {
-                DeValue::Table(table) => tables.push(Value::Table(self.read_channel(file, entry.span().start, table))),
-                _ => self.refuse(CHANNELS.to_owned(), &plain(entry), CHANNELS_FORM.to_owned(), file.origin(entry.span().start)),
+                DeValue::Table(table) => read.push(Value::Table(self.read_pattern_table(file, tables, entry.span().start, table))),
+                _ => self.refuse(key.clone(), &plain(entry), tables.form(), file.origin(entry.span().start)),
             }
         }
-        let value = Value::Array(tables);
-        self.merged.insert(CHANNELS.to_owned(), value.clone());
-        self.settings.push(Setting { key: CHANNELS.to_owned(), value, origin });
+        let value = Value::Array(read);
+        self.merged.insert(key.clone(), value.clone());
+        self.settings.push(Setting { key, value, origin });
     }
 
-    /// Reads one `[[channels]]` table, each key tried alone over a pattern that is known to be good.
-    fn read_channel(&mut self, file: &SourceFile, start: usize, table: &DeTable<'_>) -> Table {
+    /// Reads one table of `[[channels]]` or `[[queue]]`, each key tried alone.
+    fn read_pattern_table(&mut self, file: &SourceFile, tables: Tables, start: usize, table: &DeTable<'_>) -> Table {
         let mut sound = Table::new();
         for (key, value) in in_order(table) {
             let origin = file.origin(key.span().start);
-            let (name, path, value) = (key.get_ref().to_string(), format!("{CHANNELS}.{}", key.get_ref()), plain(value));
-            if let Err(nearest) = self.schema.channel_key(&name) {
-                self.faults.push(Fault::UnknownKey { origin, key: path, nearest: format!("{CHANNELS}.{nearest}") });
+            let (name, path, value) = (key.get_ref().to_string(), format!("{}.{}", tables.key(), key.get_ref()), plain(value));
+            if let Err(nearest) = self.schema.table_key(tables, &name) {
+                self.faults.push(Fault::UnknownKey { origin, key: path, nearest: format!("{}.{nearest}", tables.key()) });
                 continue;
             }
-            let mut trial = to_table(&ChannelOverride { pattern: "chat/**".to_owned(), ..ChannelOverride::default() });
-            trial.insert(name.clone(), value.clone());
-            let refusal = match deserialize::<ChannelOverride>(trial) {
-                Ok(channel) => first_refusal(|report| channel.check(&mut |_, _, allowed| report(allowed))),
-                Err(allowed) => Some(allowed),
-            };
-            match refusal {
+            match tables.refusal(&name, &value) {
                 Some(allowed) => self.refuse(path, &value, allowed, origin),
                 None => _ = sound.insert(name, value),
             }
         }
         if !table.iter().any(|(key, _)| key.get_ref() == "pattern") {
-            let allowed = "a table with a pattern such as pattern = \"chat/**\"".to_owned();
-            self.refuse(CHANNELS.to_owned(), &Value::Table(sound.clone()), allowed, file.origin(start));
+            let allowed = tables.pattern_form().to_owned();
+            self.refuse(tables.key().to_owned(), &Value::Table(sound.clone()), allowed, file.origin(start));
         }
         sound
     }
@@ -248,8 +245,8 @@ impl Loader {
             match self.schema.place(key) {
                 Place::Key => self.set(key.clone(), self.schema.value_of_text(key, value), origin),
                 Place::Section => self.refuse(key.clone(), &Value::String(value.clone()), format!("a key of {key}, as in {key}.…"), origin),
-                Place::Channels => {
-                    self.refuse(key.clone(), &Value::String(value.clone()), format!("{CHANNELS_FORM} in the file"), origin);
+                Place::Tables(tables) => {
+                    self.refuse(key.clone(), &Value::String(value.clone()), format!("{} in the file", tables.form()), origin);
                 }
                 Place::Unknown { nearest } => self.faults.push(Fault::UnknownKey { origin, key: key.clone(), nearest }),
             }
@@ -336,11 +333,11 @@ fn insert(table: &mut Table, key: &str, value: Value) {
 }
 
 /// Reads a typed part of the configuration, or says what is allowed where it cannot be read.
-fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, String> {
+pub(super) fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, String> {
     T::deserialize(Value::Table(table)).map_err(|error| {
         let message = error.message();
         match message.split_once("expected ").map_or(message, |(_, allowed)| allowed) {
-            "usize" => "a whole number, 0 or more".to_owned(),
+            "usize" | "u32" | "u8" => "a whole number, 0 or more".to_owned(),
             "a boolean" => "true or false".to_owned(),
             "a sequence" => "a list of texts such as [\"a\", \"b\"]".to_owned(),
             "a string" => "a text in quotes".to_owned(),
@@ -350,7 +347,7 @@ fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, String> {
 }
 
 /// What is allowed, by the first fault that a check reports.
-fn first_refusal(check: impl FnOnce(&mut dyn FnMut(String))) -> Option<String> {
+pub(super) fn first_refusal(check: impl FnOnce(&mut dyn FnMut(String))) -> Option<String> {
     let mut refusal = None;
     check(&mut |allowed| _ = refusal.get_or_insert(allowed));
     refusal
@@ -367,5 +364,3 @@ impl fmt::Display for Origin {
 }
 
 const FILE_NAME: &str = "bongsu.toml";
-
-const CHANNELS_FORM: &str = "tables under the heading [[channels]]";

@@ -10,7 +10,9 @@ mod fault;
 mod listen;
 mod load;
 mod log;
+mod overrides;
 mod proxy;
+mod queues;
 mod reload;
 mod schema;
 mod section;
@@ -27,6 +29,7 @@ pub use listen::{Listener, ListenerFault};
 pub use load::{Flag, Loaded, Origin, Setting, SourceFile, Sources};
 pub use log::{Log, LogFormat, LogLevel};
 pub use proxy::{ClientHeader, Proxy, ProxyProtocol};
+pub use queues::{QueueOverride, QueueTables};
 pub use reload::Change;
 pub use size::{Size, SizeFault};
 pub use tls::{Acme, AcmeChallenge, CertificateFiles, ClientAuth, Tls as TlsSection, TlsVersion};
@@ -86,6 +89,8 @@ pub struct Config {
     pub log: Log,
     /// Other bounds for the channels that match a pattern.
     pub channels: Vec<ChannelOverride>,
+    /// Other bounds for the queues that match a pattern.
+    pub queue: Vec<QueueOverride>,
 }
 
 section! {

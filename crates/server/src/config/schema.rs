@@ -6,16 +6,16 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::Config;
-use super::channels::ChannelOverride;
+use super::overrides::Tables;
 
 /// The known keys, each with a value from which its type can be seen.
 pub(super) struct Schema {
-    /// Dotted key → default value. `channels` is not among them.
+    /// Dotted key → default value. The lists of tables are not among them.
     keys: BTreeMap<String, Value>,
     /// The names of the sections.
     sections: Vec<String>,
-    /// The keys of an entry of `channels`.
-    channel_keys: Vec<String>,
+    /// The keys of a table of each list.
+    table_keys: Vec<(Tables, Vec<String>)>,
 }
 
 /// What a dotted path leads to.
@@ -24,8 +24,8 @@ pub(super) enum Place {
     Key,
     /// A section.
     Section,
-    /// The list of `[[channels]]`.
-    Channels,
+    /// A list of tables, such as `[[channels]]`.
+    Tables(Tables),
     /// Nothing; this may have been meant.
     Unknown { nearest: String },
 }
@@ -33,18 +33,18 @@ pub(super) enum Place {
 impl Schema {
     /// Reads the schema off the built-in defaults.
     pub(super) fn new() -> Self {
-        let mut schema = Self { keys: BTreeMap::new(), sections: Vec::new(), channel_keys: Vec::new() };
+        let table_keys = Tables::ALL.map(|tables| (tables, tables.keys())).into();
+        let mut schema = Self { keys: BTreeMap::new(), sections: Vec::new(), table_keys };
         for (key, value) in to_table(&Config::default()) {
             match value {
                 Value::Table(section) => {
                     schema.keys.extend(section.into_iter().map(|(inner, value)| (format!("{key}.{inner}"), value)));
                     schema.sections.push(key);
                 }
-                _ if key == CHANNELS => (),
+                _ if tables(&key).is_some() => (),
                 value => _ = schema.keys.insert(key, value),
             }
         }
-        schema.channel_keys.extend(to_table(&ChannelOverride::full()).into_iter().map(|(key, _)| key));
         schema
     }
 
@@ -54,8 +54,8 @@ impl Schema {
             Place::Key
         } else if self.sections.iter().any(|section| section == path) {
             Place::Section
-        } else if path == CHANNELS {
-            Place::Channels
+        } else if let Some(tables) = tables(path) {
+            Place::Tables(tables)
         } else {
             Place::Unknown { nearest: nearest(path, self.keys.keys().map(String::as_str)) }
         }
@@ -63,15 +63,16 @@ impl Schema {
 
     /// The section that may have been meant by the name of one that does not exist.
     pub(super) fn nearest_section(&self, path: &str) -> String {
-        let section = nearest(path, self.sections.iter().map(String::as_str).chain([CHANNELS]));
-        if section == CHANNELS { "[[channels]]".to_owned() } else { format!("[{section}]") }
+        let section = nearest(path, self.sections.iter().map(String::as_str).chain(Tables::ALL.map(Tables::key)));
+        if tables(&section).is_some() { format!("[[{section}]]") } else { format!("[{section}]") }
     }
 
-    /// Whether an entry of `channels` has this key; if not, the one that may have been meant.
-    pub(super) fn channel_key(&self, key: &str) -> Result<(), String> {
-        match self.channel_keys.iter().any(|known| known == key) {
+    /// Whether a table of this list has this key; if not, the one that may have been meant.
+    pub(super) fn table_key(&self, tables: Tables, key: &str) -> Result<(), String> {
+        let known = || self.table_keys.iter().filter(move |(of, _)| *of == tables).flat_map(|(_, keys)| keys).map(String::as_str);
+        match known().any(|known| known == key) {
             true => Ok(()),
-            false => Err(nearest(key, self.channel_keys.iter().map(String::as_str))),
+            false => Err(nearest(key, known())),
         }
     }
 
@@ -121,6 +122,11 @@ impl Schema {
     }
 }
 
+/// The list of tables of this key.
+fn tables(key: &str) -> Option<Tables> {
+    Tables::ALL.into_iter().find(|tables| tables.key() == key)
+}
+
 /// The name of the variable that sets a key.
 pub(super) fn variable(key: &str, separator: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", key.replace('.', separator).to_ascii_uppercase())
@@ -148,9 +154,6 @@ fn nearest<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> String {
 fn last_part(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
-
-/// The key of the tables that hold for some channels only.
-pub(super) const CHANNELS: &str = "channels";
 
 /// What the names of our variables begin with.
 pub(super) const VARIABLE_PREFIX: &str = "BONGSU_";

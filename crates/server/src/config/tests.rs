@@ -1,6 +1,7 @@
 //! Stories of the configuration: what is laid over what, and how each fault is told.
 
 use super::load::SourceFile;
+use super::overrides::Tables;
 use super::schema::{Schema, variable};
 use super::*;
 
@@ -68,7 +69,16 @@ fn the_example_of_channels_in_the_default_file_works() {
     let channels = loaded(&example).channels;
     assert_eq!(channels.len(), 1);
     let as_table = schema::to_table(&channels[0]);
-    assert_eq!(as_table.len(), schema::to_table(&ChannelOverride::full()).len(), "the example shows every key");
+    assert_eq!(as_table.len(), Tables::Channels.keys().len(), "the example shows every key");
+}
+
+#[test]
+fn the_example_of_queues_in_the_default_file_works() {
+    let (_, example) = Config::default_text().split_once("#\n# [[queue]]").expect("the example is there");
+    let (example, _) = example.split_once("\n\n").expect("something follows");
+    let queues = loaded(&format!("[[queue]]{example}").replace("\n# ", "\n")).queue;
+    assert_eq!(queues.len(), 1);
+    assert_eq!(schema::to_table(&queues[0]).len(), Tables::Queue.keys().len(), "the example shows every key");
 }
 
 #[test]
@@ -125,6 +135,8 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest_known_one() {
             "[[channels]]\npattern = \"a\"\nbyte_max = 1",
             "bongsu.toml:3: unknown key channels.byte_max; the nearest known one is channels.bytes_max",
         ),
+        ("[[queue]]\npattern = \"a\"\ntrys_max = 1", "bongsu.toml:3: unknown key queue.trys_max; the nearest known one is queue.tries_max"),
+        ("[[que]]\npattern = \"a\"", "bongsu.toml:1: unknown key [que]; the nearest known one is [[queue]]"),
     ] {
         assert_eq!(faults(file), told, "{file}");
     }
@@ -147,6 +159,7 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         ("workers = -1", "workers = -1 is not allowed; allowed: a whole number, 0 or more"),
         ("workers = 1025", "workers = 1025 is not allowed; allowed: 0 to 1024"),
         ("workers = [1]", "workers = [1] is not allowed; allowed: a whole number, 0 or more"),
+        ("queues.tries_max = -1", "queues.tries_max = -1 is not allowed; allowed: a whole number, 0 or more"),
         ("workers.x = 1", "workers = { x = 1 } is not allowed; allowed: a whole number, 0 or more"),
         ("data_dir = 1", "data_dir = 1 is not allowed; allowed: a text in quotes"),
         ("http = 1", "http = 1 is not allowed; allowed: keys under the heading [http]"),
@@ -182,6 +195,13 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
              the queue's name; write it once",
         ),
         ("log.level = \"loud\"", "log.level = \"loud\" is not allowed; allowed: one of `error`, `warn`, `info`, `debug`, `trace`"),
+        ("[queue]\nmessages_max = 1", "queue = { messages_max = 1 } is not allowed; allowed: tables under the heading [[queue]]"),
+        (
+            "[[queues]]\npattern = \"a\"",
+            "queues = [{ pattern = \"a\" }] is not allowed; allowed: keys under the heading [queues], which hold for all queues; those \
+             of some stand under [[queue]]",
+        ),
+        ("[[queue]]", "queue = {} is not allowed; allowed: a table with a pattern such as pattern = \"orders/**\""),
         ("[[channels]]", "channels = {} is not allowed; allowed: a table with a pattern such as pattern = \"chat/**\""),
     ] {
         assert_eq!(faults(file), format!("bongsu.toml:1: {told}"), "{file}");
@@ -191,6 +211,15 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         "bongsu.toml:2: channels.pattern = \"\" is not allowed; allowed: a pattern of channel names such as \"chat/**\": no channel can \
          match: the channel name is empty; give 1 to 255 bytes such as chat/lobby\n\
          bongsu.toml:3: channels.publications_max = 0 is not allowed; allowed: 1 to 100000000"
+    );
+    assert_eq!(
+        faults("[[queue]]\npattern = \"a**\"\nmessages_max = 0\ntries_max = -1\ndead_letter = \"*/*\""),
+        "bongsu.toml:2: queue.pattern = \"a**\" is not allowed; allowed: a pattern of queue names such as \"orders/**\": ** stands for \
+         whole segments; write it alone between slashes, or * within a segment\n\
+         bongsu.toml:3: queue.messages_max = 0 is not allowed; allowed: 1 to 100000000\n\
+         bongsu.toml:4: queue.tries_max = -1 is not allowed; allowed: a whole number, 0 or more\n\
+         bongsu.toml:5: queue.dead_letter = \"*/*\" is not allowed; allowed: a queue's name such as \"dead\" or \"$dead/*\", or nothing: * \
+         stands for the queue's name; write it once"
     );
 }
 
