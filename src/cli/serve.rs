@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bongsu_server::advice;
 use bongsu_server::config::{Change, Config, ConfigFault, Flag, LogFormat, Sources};
 use bongsu_server::data_dir::DataDirFault;
 use bongsu_server::serve::{Addresses, Reloaded, ServeFault, Server, Starting};
@@ -106,7 +107,7 @@ impl Serve {
         let log = log::start(&config.log)?;
         // Before there are threads: the variables that tell of the sockets are taken away.
         let starting = systemd::inherited_sockets()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failure)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(lacking)?;
         let ended = runtime.block_on(self.serve(config, starting, &log));
         // After a second signal the server may still hold a thread; it is not waited for.
         runtime.shutdown_background();
@@ -115,7 +116,7 @@ impl Serve {
 
     async fn serve(&self, config: Config, starting: Starting, log: &LogHandle) -> Result<(), Failure> {
         // Before anyone can learn that we run, so that no signal finds us unprepared.
-        let mut signals = Signals::listen().map_err(failure)?;
+        let mut signals = Signals::listen().map_err(lacking)?;
         let (echo, banner_wanted) = (config.echo.enabled, config.log.format == LogFormat::Text);
         let speaks_tls = config.tls.listeners.clone();
         let Some(server) = start(config, starting, &mut signals).await? else { return Ok(()) };
@@ -124,7 +125,8 @@ impl Serve {
             && let Err(error) = write_ports_file(path, &addresses)
         {
             server.abandon().map_err(cannot_serve)?;
-            return Err(Failure::new(Exit::Failure, format!("cannot write {}: {error}", path.display())));
+            let advice = advice::on_writing(&error);
+            return Err(Failure::new(Exit::Failure, format!("cannot write the ports file {}: {error}{advice}", path.display())));
         }
         if banner_wanted {
             say(&banner(&addresses, echo, server.tls().as_ref(), &speaks_tls));
@@ -288,10 +290,14 @@ fn write_ports_file(path: &Path, addresses: &Addresses) -> io::Result<()> {
             ports.insert(name.to_owned(), address.to_string().into());
         }
     }
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    // A device or a pipe would be replaced by a file.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::other("it is there, and is no ordinary file; name another, or one that is not there yet"));
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    std::fs::write(&beside, format!("{}\n", serde_json::Value::Object(ports)))?;
-    std::fs::rename(&beside, path).inspect_err(|_| _ = std::fs::remove_file(&beside))
+    let written = std::fs::write(&beside, format!("{}\n", serde_json::Value::Object(ports)));
+    written.and_then(|()| std::fs::rename(&beside, path)).inspect_err(|_| _ = std::fs::remove_file(&beside))
 }
 
 /// What a person reads when the server is up: where it is, what to try, and who else can.
@@ -397,6 +403,10 @@ fn usage(fault: ConfigFault) -> Failure {
 
 fn failure(error: impl ToString) -> Failure {
     Failure::new(Exit::Failure, error)
+}
+
+fn lacking(error: io::Error) -> Failure {
+    Failure::new(Exit::Failure, format!("the server cannot start: {error}{}", advice::on_anything(&error)))
 }
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";

@@ -15,6 +15,7 @@ use bongsu_core::snapshot::{Item, Reader, SnapshotFault, Totals};
 use bytes::BytesMut;
 use tracing::{error, info, warn};
 
+use crate::advice;
 use crate::engine::Engine;
 
 /// A data directory that is ours, for as long as this lives.
@@ -34,7 +35,7 @@ pub enum DataDirFault {
         path: PathBuf,
     },
     /// The system does not let us read or write it.
-    #[error("cannot use the data directory: {doing} {path}: {source}")]
+    #[error("cannot use the data directory: {doing} {path}: {source}{}", advice::on_writing(source))]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -114,6 +115,12 @@ impl DataDir {
 
     /// Writes the snapshot that the next server goes on from. Nothing may be published any more.
     pub(crate) fn save(&self, engine: &Engine) -> Result<(), DataDirFault> {
+        self.try_save(engine).inspect_err(|_| {
+            error!("no snapshot is written, so what the server had is lost: the next one begins new epochs, and whoever comes back is told a gap");
+        })
+    }
+
+    fn try_save(&self, engine: &Engine) -> Result<(), DataDirFault> {
         let began = Instant::now();
         let (temporary, snapshot) = (self.path.join(TEMPORARY), self.path.join(SNAPSHOT));
         let totals =

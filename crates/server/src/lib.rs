@@ -1,6 +1,7 @@
 //! What moves bytes: listeners, transports, workers and the engine.
 
 mod admission;
+pub mod advice;
 mod arrival;
 mod budget;
 mod clock;

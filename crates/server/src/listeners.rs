@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use crate::advice::on_anything;
 use crate::arrival::arrive;
 use crate::worker::{Door, WorkerRef};
 
@@ -95,12 +96,18 @@ fn accept_all(socket: &tokio::net::TcpListener, worker: &WorkerRef, door: Door) 
 }
 
 async fn accept(worker: WorkerRef, listener: Rc<tokio::net::TcpListener>, door: Door) {
+    let mut told = false;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => arrive(&worker, stream, Some(peer), door),
+            Ok((stream, peer)) => {
+                told = false;
+                arrive(&worker, stream, Some(peer), door);
+            }
             Err(error) => {
-                // Out of descriptors or memory: those that wait stay in the backlog until some are free.
-                warn!(%error, "cannot accept a connection");
+                // Out of descriptors or memory: those that wait stay in the backlog until some are free. It is said once.
+                if !std::mem::replace(&mut told, true) {
+                    warn!(%error, "cannot accept connections, so they wait{}", on_anything(&error));
+                }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }

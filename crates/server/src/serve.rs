@@ -4,17 +4,19 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bongsu_core::encoding::Encoder;
 use bongsu_core::format::Forms;
 use socket2::SockRef;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
+use crate::advice;
 use crate::clock::Clock;
 use crate::config::{Change, Config, Listener};
 use crate::data_dir::{DataDir, DataDirFault};
@@ -29,7 +31,7 @@ use crate::worker::{Door, Worker, WorkerRef};
 /// A running server.
 pub struct Server {
     addresses: Addresses,
-    stop: watch::Sender<bool>,
+    stop: Arc<watch::Sender<bool>>,
     shared: watch::Sender<Arc<Shared>>,
     threads: Mutex<Vec<JoinHandle<io::Result<()>>>>,
     /// Where the snapshot goes; taken by whoever writes it.
@@ -81,7 +83,7 @@ pub struct Addresses {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeFault {
     /// The address is taken, not ours, or not allowed.
-    #[error("cannot listen for {listener} at {address}: {source}")]
+    #[error("cannot listen for {listener} at {address}: {source}{}", advice::on_listening(source))]
     CannotListen {
         /// Which listener.
         listener: &'static str,
@@ -137,7 +139,7 @@ pub enum ServeFault {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The system refused something else that is needed.
-    #[error("the server cannot go on: {0}")]
+    #[error("the server cannot go on: {}{}", .0, advice::on_anything(.0))]
     Io(#[from] io::Error),
     /// A worker ended by a fault of its own.
     #[error("a worker ended by a fault of its own; see the log")]
@@ -152,11 +154,12 @@ impl Server {
 
     /// Like `start`, with sockets that were handed over.
     pub fn start_with(config: Config, starting: Starting) -> Result<Self, ServeFault> {
-        crate::descriptors::make_room();
+        let descriptors_max = crate::descriptors::make_room();
         let workers = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
+        crate::descriptors::tell_if_too_few(descriptors_max, config.http.connections_max, workers);
         // Who connects from here on waits until the workers run, perhaps for what another server still has to write down.
         let mut listeners = Vec::from_iter((0..workers).map(|_| Listeners::default()));
         let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
@@ -168,7 +171,7 @@ impl Server {
         let admin = open(Door::Admin, config.listen.admin, &[])?;
         let addresses = Addresses { http, tcp, udp, stomp, redirect, admin };
         // Before the data directory: a certificate that cannot be used must not cost the snapshot.
-        let stop = watch::channel(false).0;
+        let stop = Arc::new(watch::channel(false).0);
         let ips: Vec<_> = [addresses.http, addresses.tcp, addresses.stomp].into_iter().flatten().map(|address| address.ip()).collect();
         let tls = Tls::start(&config, &ips, &stop)?;
         if let Some(tls) = &tls {
@@ -263,10 +266,28 @@ impl Server {
         for index in 0..workers {
             let told = Told { stop: self.stop.subscribe(), shared: self.shared.subscribe() };
             let (encoder, listeners, door) = (encoder.clone(), listeners.next().unwrap_or_default(), doors.next());
-            let work = move || run(index, encoder, listeners, door, told);
+            // Made here, so that a start that lacks descriptors for it fails as a whole.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let together = EndsTogether(Arc::downgrade(&self.stop));
+            let work = move || {
+                let _together = together;
+                run(&runtime, index, encoder, listeners, door, told)
+            };
             threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?);
         }
         Ok(())
+    }
+}
+
+/// Ends the server with the first worker that ends: with one missing, a part of all clients would find nobody. It does not keep the
+/// server from being dropped.
+struct EndsTogether(Weak<watch::Sender<bool>>);
+
+impl Drop for EndsTogether {
+    fn drop(&mut self) {
+        if let Some(stop) = self.0.upgrade() {
+            stop.send_replace(true);
+        }
     }
 }
 
@@ -368,9 +389,8 @@ fn open_data_dir(config: &Config, cancelled: &AtomicBool) -> Result<Option<DataD
 }
 
 /// A worker's thread, from start to end.
-fn run(index: usize, encoder: Encoder, listeners: Listeners, door: Option<UdpDoor>, told: Told) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async {
+fn run(runtime: &Runtime, index: usize, encoder: Encoder, listeners: Listeners, door: Option<UdpDoor>, told: Told) -> io::Result<()> {
+    LocalSet::new().block_on(runtime, async {
         let shared = Arc::clone(&told.shared.borrow());
         let worker = Worker::start(shared, index, encoder);
         // It reads from as many as there are, and lets others run by itself.
@@ -411,3 +431,19 @@ async fn work(worker: &WorkerRef, listeners: Listeners, mut told: Told) -> io::R
 
 /// How long another server may take to write its snapshot, once it has no clients.
 const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_ends_the_server() {
+        let stop = Arc::new(watch::channel(false).0);
+        let together = EndsTogether(Arc::downgrade(&stop));
+        let worker = std::thread::spawn(move || {
+            let _together = together;
+            panic!("a fault of its own");
+        });
+        assert!(worker.join().is_err() && *stop.borrow());
+    }
+}

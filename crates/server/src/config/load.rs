@@ -111,7 +111,11 @@ impl SourceFile {
             Some(path) => Self::read(path).map(Some),
             None => {
                 let path = PathBuf::from(FILE_NAME);
-                if path.exists() { Self::read(&path).map(Some) } else { Ok(None) }
+                // One that is there and cannot be read, such as a link that leads nowhere, must not pass for none.
+                match path.symlink_metadata() {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    _ => Self::read(&path).map(Some),
+                }
             }
         }
     }
@@ -121,7 +125,10 @@ impl SourceFile {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => Ok(Self { name, text }),
-            Err(error) => Err(Fault::Unreadable { name, reason: error.to_string() }.into()),
+            Err(error) => {
+                let reason = format!("{error}{}", crate::advice::on_reading(&error));
+                Err(Fault::Unreadable { name, reason }.into())
+            }
         }
     }
 }
