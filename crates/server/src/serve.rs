@@ -159,7 +159,6 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        crate::descriptors::tell_if_too_few(descriptors_max, config.http.connections_max, workers);
         // Who connects from here on waits until the workers run, perhaps for what another server still has to write down.
         let mut listeners = Vec::from_iter((0..workers).map(|_| Listeners::default()));
         let mut open = |door, listener, handed_over: &[TcpListener]| listen(&mut listeners, door, listener, handed_over, &config);
@@ -185,6 +184,7 @@ impl Server {
             None => build(rand::random()),
         });
         let metrics = Arc::new(Metrics::new(workers));
+        let connections_max = config.http.connections_max;
         let shared = Arc::new(Shared::new(config, addresses, engine, metrics, workers, tls));
         let server = Self { addresses, stop, shared: watch::channel(shared).0, threads: Mutex::default(), data: Mutex::new(data) };
         if let Err(error) = server.start_workers(listeners, doors) {
@@ -193,6 +193,7 @@ impl Server {
             server.join()?;
             return Err(error.into());
         }
+        crate::descriptors::tell_if_too_few(descriptors_max, connections_max, workers);
         Ok(server)
     }
 
