@@ -4,7 +4,7 @@ use bongsu_core::hub::SubscriberKey;
 use bongsu_core::stomp::Version;
 
 use crate::http::{Problem, Request};
-use crate::transport::http::Exchange;
+use crate::transport::answer::Exchange;
 use crate::worker::Worker;
 
 /// The subprotocols, the highest version first.
@@ -12,7 +12,7 @@ pub(crate) const SUBPROTOCOLS: [&str; 3] = [Version::V1_2.subprotocol(), Version
 
 /// The highest version that a request offers: the order in which clients list them often means nothing.
 pub(crate) fn offered(request: &Request) -> Option<Version> {
-    let offered = request.header_all("sec-websocket-protocol").flat_map(|value| value.split(','));
+    let offered = request.header_items("sec-websocket-protocol");
     let version_of = |name: &str| Version::ALL.into_iter().find(|version| version.subprotocol() == name);
     offered.filter_map(|name| version_of(name.trim())).max()
 }
