@@ -135,7 +135,7 @@ mod tests {
             headers in proptest::collection::vec((TEXT, TEXT), 0..4),
         ) -> Publication {
             let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-            let draft = Draft { data: data.into(), content_type, key: key.map(Into::into), headers, ..Draft::default() };
+            let draft = Draft { data: data.into(), content_type, key: key.map(Into::into), headers };
             Publication { position: Position::new(Epoch::from_bits(epoch), offset), time_ms, bytes_before: 0, draft }
         }
     }
