@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from harness import Server, eventually
+from harness import Server, eventually, metric
 from http2_client import Http2
 from http_client import assert_problem, channel_path
 from sources import OTHER, From, fault_count, reach_from
@@ -50,7 +50,11 @@ def _is_free(server):
             if connection.ask("GET", "/health", **headers).status != 200:
                 return False
     with From(server, OTHER) as connection:
-        return connection.ask("GET", "/health").status == 200
+        if connection.ask("GET", "/health").status != 200:
+            return False
+    # These were connections themselves, whose ends are still to be seen. The one that asks is there.
+    with From(server, "127.0.0.1") as connection:
+        return metric(connection.ask("GET", "/metrics", X_Forwarded_For="192.0.2.99").body.decode(), "bongsu_connections") == 1
 
 
 def test_clients_behind_a_listed_proxy_count_apart(behind):

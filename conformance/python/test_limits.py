@@ -382,6 +382,25 @@ def test_what_http2_holds_back_counts_too(channel):
             hoarder.close()
 
 
+def test_what_http2_throws_away_with_a_stream_counts_no_more(channel):
+    """A stream that is reset while the connection takes nothing: what it was given is neither sent nor held."""
+    with Server({"delivery": {"lag_age_max": "1h", "send_buffer_bytes": "16 KiB"}}) as server, Http2(server, window=1 << 30) as hoarder:
+        hoarder.h2.increment_flow_control_window(1 << 30)
+        hoarder.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(3):
+            streams = [hoarder.request("GET", channel_path(channel), {"accept": "application/x-ndjson"}) for _ in range(10)]
+            assert [stream.head() for stream in streams] == [200] * 10
+            for _ in range(10):
+                publish(server, channel, b"x" * 30_000)
+            # The kernel holds some of it, and the channel's tape counts once.
+            eventually("it counts", lambda: in_flight(server) > 700_000)
+            for stream in streams:
+                stream.cancel()
+            eventually("all of it is given back", lambda: in_flight(server) < 64 << 10)
+        # It goes on as if nothing had been.
+        assert hoarder.request("GET", "/health").head() == 200
+
+
 def test_a_gathered_body_is_told_why_it_goes():
     with Server({"limits": {"in_flight_bytes_max": "1 MiB"}}) as server:
         hoarders = [half_a_body(server) for _ in range(5)]

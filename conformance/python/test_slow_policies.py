@@ -12,6 +12,7 @@ import pytest
 
 from harness import PATIENCE, Server, eventually, metric
 from http_client import Raw, assert_problem, channel_path, get, offset_of, publish, request
+from raw_stomp import Stomp, frame
 from raw_websocket import CLOSE, RawWebSocket
 from subscribers import ndjson_records, open_websocket
 
@@ -73,13 +74,15 @@ class Stream(Raw):
         return publications, gaps
 
 
-def fill(server, channel, transport, count=COUNT, keys=None, readers=1):
-    """Publishes so many to so many, and waits until the server has looked at who lags: it does so right before it counts."""
+def fill(server, channel, transport, count=COUNT, keys=None, readers=1, published=None):
+    """Publishes so many to so many, telling `published` each, and waits until the server has looked at who lags: it does so right before it counts."""
     before = metric(scrape(server), "bongsu_offered_total", transport=transport)
     positions = []
     for number in range(count):
         headers = {"Bongsu-Key": keys[number % len(keys)]} if keys else {}
         positions.append(publish(server, channel, f"{number} {PAYLOAD}", **headers))
+        if published:
+            published(positions[-1])
     eventually("all of it was offered", lambda: metric(scrape(server), "bongsu_offered_total", transport=transport) >= before + count * readers)
     return positions
 
@@ -88,10 +91,8 @@ def test_drop_tells_a_gap_and_goes_on_near_the_head(slow_server, channel):
     channel = "drop/" + channel
     with Stream(slow_server, channel) as silent, Stream(slow_server, channel, None) as reader:
         seen = []
-        reading = threading.Thread(target=lambda: seen.extend(reader.read_to(f"x-{COUNT}")[0]))
-        reading.start()
-        positions = fill(slow_server, channel, "stream", readers=2)
-        reading.join(PATIENCE)
+        # The reader takes each before the next is published: a machine that is busy with other things cannot make it slow.
+        positions = fill(slow_server, channel, "stream", readers=2, published=lambda position: seen.extend(reader.read_to(position)[0]))
         assert [publication["position"] for publication in seen] == positions, "who reads gets everything"
         publications, gaps = silent.read_to(positions[-1])
         assert [gap["reason"] for gap in gaps] == ["dropped"]
@@ -238,6 +239,114 @@ def test_pause_waits_for_one_that_has_stopped_until_it_is_closed(slow_server, ch
     assert [grown("bongsu_publishers_paused_total", transport=kind) for kind in ("native", "tcp", "stomp")] == [1, 1, 1]
     # Each line of the batch may have to wait by itself.
     assert 2 <= grown("bongsu_publishers_paused_total", transport="http") <= 1 + 3
+
+
+# Shorter than any of these publishers waits; and a bound on waiting that none of them reaches.
+IMPATIENT = {
+    "delivery": {"lag_bytes_max": LAG_BYTES_MAX, "lag_age_max": "10m", "send_buffer_bytes": "16 KiB", "pause_max": "10m"},
+    "http": {"body_bytes_max": "8 MiB"},
+    "websocket": {"ping_interval": "300ms", "ping_timeout": "1s"},
+    "tcp": {"ping_every_min": "300ms", "ping_timeout": "1s", "idle_timeout": "1s"},
+    "stomp": {"heartbeat_send": "100ms", "heartbeat_expect": "500ms", "frame_timeout": "1s"},
+    "channels": [{"pattern": "pause/**", "slow": "pause"}],
+}
+
+
+class PatientWebSocket:
+    """Publishes over a WebSocket, in whose background pings are answered as they come."""
+
+    def __init__(self, server, channel):
+        self.opened = open_websocket(server, "/channels/" + channel, ["bongsu.v1.json"])
+        self.opened.send(json.dumps({"publish": channel, "data": "more", "id": 1}))
+
+    def told(self):
+        return "position" in json.loads(self.opened.recv(timeout=PATIENCE))
+
+    def close(self):
+        self.opened.close()
+
+
+class PatientLines:
+    """Publishes over TCP; as one that asked to be pinged, or as one that would be idle."""
+
+    def __init__(self, server, channel, *first):
+        host, port = server.tcp.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        # What comes behind the publication waits with it: the answer to a ping that came too late to be heard, and half a line.
+        lines = [*first, {"publish": channel, "data": "more", "id": 1}, {"pong": 1}]
+        self.socket.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines) + b'{"half')
+
+    def told(self):
+        for line in self.socket.makefile("rb"):
+            if json.loads(line).get("id") == 1:
+                return "position" in json.loads(line)
+
+    def close(self):
+        self.socket.close()
+
+
+class PatientStomp:
+    """Publishes over STOMP, with heart-beats both ways, and has begun another frame."""
+
+    def __init__(self, server, channel, over="tcp"):
+        self.stomp = Stomp(server, over=over, heart_beat="500,100")
+        self.stomp.send(frame("SEND", "more", destination="/" + channel, receipt="done"))
+        self.stomp.send(b"SEND\ndestination:/" + channel.encode() + b"\n\nhalf of")
+
+    def told(self):
+        return self.stomp.hear().command == "RECEIPT"
+
+    def close(self):
+        self.stomp.close()
+
+
+PATIENT = {
+    "websocket": PatientWebSocket,
+    "tcp": lambda server, channel: PatientLines(server, channel, {"ping": 1, "every_ms": 300}),
+    "tcp, idle": PatientLines,
+    "stomp": PatientStomp,
+    "stomp+ws": lambda server, channel: PatientStomp(server, channel, "websocket"),
+}
+
+
+def silent_clients(server, channel):
+    """Waits until one of each kind, that says nothing while it is listened to, was let go for it."""
+    websocket = RawWebSocket(server, "/channels/" + channel)
+    host, port = server.tcp.rsplit(":", 1)
+    asked, idle = [socket.create_connection((host, int(port)), timeout=PATIENCE) for _ in range(2)]
+    asked.sendall(b'{"ping":1,"every_ms":300}\n')
+    half = Stomp(server)
+    half.send(b"SEND\ndestination:/a\n\nhalf of")
+    with Stomp(server, heart_beat="500,0") as stomp:
+        assert stomp.hear()["code"] == "heart-beat-missed"
+    assert half.hear()["code"] == "frame-timeout"
+    assert websocket.close_code() == 4002
+    assert [b'"bye"' in opened.makefile("rb").read() for opened in (asked, idle)] == [True, True]
+    for opened in (websocket, asked, idle, half):
+        opened.close()
+
+
+def test_a_publisher_that_waits_is_not_taken_for_silent(channel):
+    """It may have answered every ping, and have beaten in time: the server does not read it, and knows that."""
+    channel = "pause/" + channel
+    with Server(IMPATIENT) as server:
+        with Stream(server, channel):
+            lag(server, channel)
+            patient = {}
+            for name, kind in PATIENT.items():
+                patient[name] = kind(server, channel)
+                eventually(f"{name} waits", lambda: held_publishers(server) == len(patient))
+            beats = patient["stomp"].stomp
+            # Those who came later and are listened to are let go; then, so would these have been.
+            silent_clients(server, "elsewhere/" + channel)
+            assert held_publishers(server) == len(PATIENT)
+            while beats.beats < 3:
+                beats.buffer += beats.receive()
+                beats.skip_beats()
+        # What they waited for is gone.
+        assert {name: one.told() for name, one in patient.items()} == dict.fromkeys(PATIENT, True)
+        for one in patient.values():
+            one.close()
 
 
 def test_pause_refuses_publishers_that_waited_too_long(slow_server, channel):

@@ -360,7 +360,8 @@ def test_who_reads_nothing_is_told_slow_with_its_cursor(channel):
         positions = publish_many(server, channel, [payload] * 150)
         eventually("it is closed as slow", lambda: metric(get(server, "/metrics").body.decode(), "bongsu_closes_total", reason="slow"))
         told = []
-        while (last := stomp.hear()) and last.command == "MESSAGE":
+        # One that does not read for as long as the goodbye is held for it is cut off, within a frame perhaps.
+        while (last := stomp.hear(may_be_cut=True)) and last.command == "MESSAGE":
             told.append(last["position"])
         assert told == positions[:len(told)] and len(told) < 150
         if last:

@@ -99,6 +99,28 @@ pub fn write_string(text: &str, out: &mut BytesMut) {
     out.put_u8(b'"');
 }
 
+/// How long a string is as `write_string` writes it, without writing it.
+pub fn string_len(text: &str) -> usize {
+    let mut len = 2 + text.len();
+    let mut rest = text.as_bytes();
+    loop {
+        rest = &rest[clean_len(rest)..];
+        // Where there is one escape there are mostly more.
+        let near = &rest[..rest.len().min(ESCAPES_AT_ONCE)];
+        if near.is_empty() {
+            return len;
+        }
+        len += usize::from(near.iter().map(|&byte| escape_bytes(byte)).sum::<u8>());
+        rest = &rest[near.len()..];
+    }
+}
+
+/// How many bytes the escape of a byte takes beside the byte itself.
+fn escape_bytes(byte: u8) -> u8 {
+    let is_short = (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == b'\t');
+    u8::from(is_short) + 5 * u8::from((byte < 0x20) & !is_short)
+}
+
 /// Writes a checked JSON value on one line: line breaks, which can only stand between its tokens, become spaces.
 pub fn write_on_one_line(value: &[u8], out: &mut BytesMut) {
     out.reserve(value.len());
@@ -114,10 +136,17 @@ pub fn write_on_one_line(value: &[u8], out: &mut BytesMut) {
 /// Writes bytes in base64, standard alphabet, padded.
 pub fn write_base64(data: &[u8], out: &mut BytesMut) {
     let start = out.len();
-    out.resize(start + data.len().div_ceil(3) * 4, 0);
+    out.resize(start + base64_len(data.len()), 0);
     STANDARD.encode_slice(data, &mut out[start..]).expect("four bytes were reserved for every three");
 }
 
+/// How long so many bytes are in base64.
+pub fn base64_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}
+
+/// An escape is at most five bytes longer than what it stands for, and 32 times five are less than 256.
+const ESCAPES_AT_ONCE: usize = 32;
 /// How much text is passed over at a time.
 const BLOCK: usize = 64;
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::format::json::{json_object, write_gap};
+use crate::format::json::{json_object, json_object_len, write_gap};
 use crate::json::write_string;
 use crate::name::ChannelName;
 use crate::publication::Publication;
@@ -42,6 +42,11 @@ pub fn write_page_item(first: bool, channel: &ChannelName, publication: &Publica
     json_object(channel, publication, None, out);
 }
 
+/// How long one publication of a page is, found without writing it.
+pub fn page_item_len(first: bool, channel: &ChannelName, publication: &Publication) -> usize {
+    usize::from(!first) + json_object_len(channel, publication)
+}
+
 /// What stands in a page behind its publications.
 pub fn write_page_ending(cursor: &str, more: bool, gaps: PageGaps<'_>, out: &mut BytesMut) {
     out.put_slice(b"],\"cursor\":");
@@ -79,8 +84,9 @@ fn write_gaps(gaps: PageGaps<'_>, out: &mut BytesMut) {
 mod tests {
     use super::*;
     use crate::position::{Cursor, Epoch, Position};
-    use crate::publication::Draft;
+    use crate::publication::{ContentType, Draft};
     use crate::start::GapReason;
+    use proptest::prelude::*;
 
     fn channel(text: &str) -> ChannelName {
         ChannelName::parse(text).expect("a name")
@@ -100,6 +106,49 @@ mod tests {
         let text = String::from_utf8(out.to_vec()).expect("UTF-8");
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
         text
+    }
+
+    /// Text with all that is escaped in one way or another, short and past a block.
+    const TEXT: &str = r#"[\x00-\x1f"\\/aé봉🔥\x7f]{0,100}"#;
+
+    fn content_type() -> impl Strategy<Value = ContentType> {
+        prop_oneof![Just(ContentType::Text), Just(ContentType::Octets), TEXT.prop_map(|text| ContentType::Other(text.into())),]
+    }
+
+    /// JSON as a publisher may write it, on one line or several; anything else, as text or as bytes that are none.
+    fn data() -> impl Strategy<Value = (ContentType, Vec<u8>)> {
+        let json = proptest::collection::vec((TEXT, any::<i64>()), 0..5).prop_flat_map(|members| {
+            let value = serde_json::Value::Object(members.into_iter().map(|(name, number)| (name, number.into())).collect());
+            let forms = [value.to_string(), serde_json::to_string_pretty(&value).expect("JSON").replace('\n', "\r\n")];
+            prop::sample::select(forms.to_vec()).prop_map(|text| (ContentType::Json, text.into_bytes()))
+        });
+        let bytes = proptest::collection::vec(any::<u8>(), 0..100);
+        prop_oneof![json, (content_type(), TEXT.prop_map(String::into_bytes)), (content_type(), bytes)]
+    }
+
+    prop_compose! {
+        fn any_publication()(
+            (content_type, data) in data(),
+            offset in prop_oneof![0..=101u64, Just(u64::MAX), any::<u64>()],
+            (epoch, time_ms) in (any::<u64>(), any::<u64>()),
+            key in proptest::option::of(TEXT),
+            headers in proptest::collection::vec((TEXT, TEXT), 0..4),
+        ) -> Publication {
+            let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let draft = Draft { data: data.into(), content_type, key: key.map(Into::into), headers };
+            Publication { position: Position::new(Epoch::from_bits(epoch), offset), time_ms, bytes_before: 0, draft }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_measured_is_as_long_as_what_is_written(
+            publication in any_publication(), name in r#"[a"\\é봉🔥-]{1,60}"#, first in any::<bool>(),
+        ) {
+            let (name, mut out) = (channel(&name), BytesMut::new());
+            write_page_item(first, &name, &publication, &mut out);
+            prop_assert_eq!(page_item_len(first, &name, &publication), out.len(), "{}", String::from_utf8_lossy(&out));
+        }
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::disconnect::Goodbye;
-use crate::json::{write_base64, write_on_one_line, write_string};
+use crate::json::{base64_len, string_len, write_base64, write_on_one_line, write_string};
 use crate::name::ChannelName;
 use crate::position::Position;
 use crate::publication::{ContentType, Headers, Publication};
 use crate::start::Gap;
-use crate::timestamp::timestamp;
+use crate::timestamp::{TIMESTAMP_LEN, timestamp};
 
 /// A publication: `{"channel":…,"position":…,"data":…}` with `base64`, `type`, `time`, `key`, `headers` and `cursor` where there are such.
 pub fn json_object(channel: &ChannelName, publication: &Publication, composite: Option<&str>, out: &mut BytesMut) {
@@ -40,6 +40,41 @@ pub fn json_object(channel: &ChannelName, publication: &Publication, composite: 
         write_string(composite, out);
     }
     out.put_u8(b'}');
+}
+
+/// How long a publication is as `json_object` writes it, without a composite, found without writing it.
+pub fn json_object_len(channel: &ChannelName, publication: &Publication) -> usize {
+    let draft = &publication.draft;
+    let mut len = r#"{"channel":,"position":"","data":,"time":""}"#.len() + TIMESTAMP_LEN;
+    len += string_len(channel.as_str()) + position_len(publication.position) + data_len(&draft.content_type, &draft.data);
+    if draft.content_type != ContentType::Text {
+        len += r#","type":"#.len() + string_len(draft.content_type.as_str());
+    }
+    if let Some(key) = &draft.key {
+        len += r#","key":"#.len() + string_len(key);
+    }
+    if !draft.headers.is_empty() {
+        // A comma before each but the first, a colon within each.
+        len += r#","headers":{}"#.len() - 1;
+        len += draft.headers.iter().map(|(name, value)| string_len(name) + string_len(value) + 2).sum::<usize>();
+    }
+    len
+}
+
+fn position_len(position: Position) -> usize {
+    let digits = position.offset.checked_ilog10().unwrap_or(0) + 1;
+    position.epoch.to_text().len() + 1 + digits as usize
+}
+
+fn data_len(content_type: &ContentType, data: &[u8]) -> usize {
+    if *content_type == ContentType::Json {
+        // On one line it is as long as on several.
+        return data.len();
+    }
+    match std::str::from_utf8(data) {
+        Ok(text) => string_len(text),
+        Err(_) => base64_len(data.len()) + r#""","base64":true"#.len(),
+    }
 }
 
 /// Where a subscriber stands: `{"channel":…,"cursor":…}`.

@@ -4,11 +4,11 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::given::Given;
 use super::rewound::Rewound;
 use super::{Peer, header_list_bytes_max, reason_of};
 use crate::config::{Http2, Size};
@@ -19,7 +19,7 @@ use crate::worker::WorkerRef;
 pub(super) async fn serve(worker: &WorkerRef, io: Rewound, peer: &Rc<Peer>) -> CloseReason {
     let shared = std::sync::Arc::clone(&worker.borrow().shared);
     let config = &shared.config;
-    let handshake = builder(&config.http2, header_list_bytes_max(shared.head_limits)).handshake::<_, Bytes>(io);
+    let handshake = builder(&config.http2, header_list_bytes_max(shared.head_limits)).handshake::<_, Given>(io);
     let mut connection = match timeout(Duration::from_millis(config.http.head_timeout.as_millis()), handshake).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return reason_of(&error, &worker.borrow()),
@@ -85,7 +85,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(config: &Http2, idle_timeout: Duration, connection: &mut Connection<Rewound, Bytes>) -> Self {
+    fn new(config: &Http2, idle_timeout: Duration, connection: &mut Connection<Rewound, Given>) -> Self {
         let ping_interval = Duration::from_millis(config.ping_interval.as_millis());
         Self {
             pings: connection.ping_pong(),
@@ -108,7 +108,7 @@ impl Life {
     }
 
     /// Asks the peer whether it is there, or takes leave of one that is idle. Tells whether the peer is gone.
-    fn is_over(&mut self, now: Instant, peer: &Peer, connection: &mut Connection<Rewound, Bytes>) -> bool {
+    fn is_over(&mut self, now: Instant, peer: &Peer, connection: &mut Connection<Rewound, Given>) -> bool {
         if self.pong_by.is_some_and(|by| now >= by) {
             return true;
         }
@@ -124,7 +124,7 @@ impl Life {
     }
 
     /// Says that no more streams are served; those that are open go on to their ends (RFC 9113, 6.8).
-    fn leave(&mut self, connection: &mut Connection<Rewound, Bytes>) {
+    fn leave(&mut self, connection: &mut Connection<Rewound, Given>) {
         if !std::mem::replace(&mut self.leaving, true) {
             connection.graceful_shutdown();
         }

@@ -2,6 +2,7 @@
 //! connection of the hub, served by the same code as a socket is.
 
 mod connection;
+mod given;
 mod rewound;
 mod stream;
 mod wakers;
@@ -27,6 +28,7 @@ use crate::link::Link;
 use crate::metrics::{CloseReason, TransportKind};
 use crate::worker::{Worker, WorkerRef};
 
+use given::Given;
 pub(crate) use rewound::Socket;
 pub use stream::Stream;
 
@@ -47,7 +49,7 @@ pub(crate) struct Peer {
     visitor: Visitor,
     /// Whether its connection is encrypted.
     is_sealed: bool,
-    /// About how many bytes its streams were given that have not yet been written to the socket.
+    /// How many bytes its streams were given that have not yet been written to the socket, nor thrown away.
     buffered_bytes: Cell<usize>,
 }
 
@@ -55,15 +57,6 @@ impl Peer {
     fn new(visitor: Visitor, is_sealed: bool) -> Self {
         let (leave, streams, idle_since) = (Notify::new(), Cell::new(0), Cell::new(Instant::now()));
         Self { leave, streams, idle_since, visitor, is_sealed, buffered_bytes: Cell::new(0) }
-    }
-
-    fn given(&self, bytes: usize) {
-        self.buffered_bytes.set(self.buffered_bytes.get() + bytes);
-    }
-
-    /// Frames have heads, which count here and not there: the estimate is set right whenever all of it has gone out.
-    fn written(&self, bytes: usize) {
-        self.buffered_bytes.set(self.buffered_bytes.get().saturating_sub(bytes));
     }
 
     fn begun(&self) {
@@ -87,7 +80,7 @@ impl Peers {
         self.peers.is_empty()
     }
 
-    /// About how many bytes wait in all of them together.
+    /// How many bytes wait in all of them together.
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.buffering().map(|(bytes, _)| bytes).sum()
     }
@@ -115,7 +108,7 @@ impl Worker {
         }
         let serving = Rc::clone(&peer);
         let task = spawn_local(async move {
-            let reason = connection::serve(&worker, rewound::Rewound::new(first, socket, &serving), &serving).await;
+            let reason = connection::serve(&worker, rewound::Rewound::new(first, socket), &serving).await;
             worker.borrow_mut().end_http2(id, reason);
         });
         self.http2.peers.insert(id, (peer, task.abort_handle()));
@@ -144,7 +137,7 @@ impl Worker {
     }
 
     /// Takes up a stream that a client opened, and its request.
-    fn accept_stream(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>, peer: &Rc<Peer>) {
+    fn accept_stream(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Given>, peer: &Rc<Peer>) {
         let (head, body) = request.into_parts();
         let ended = body.is_end_stream();
         let stream = Stream::new(body, respond, peer);

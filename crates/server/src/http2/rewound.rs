@@ -2,14 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Peer;
 use crate::tls::TlsStream;
 
 /// What HTTP/2 runs over.
@@ -26,19 +24,11 @@ pub(crate) enum Socket {
 pub(super) struct Rewound {
     first: Bytes,
     socket: Socket,
-    peer: Rc<Peer>,
 }
 
 impl Rewound {
-    pub(super) fn new(first: Bytes, socket: Socket, peer: &Rc<Peer>) -> Self {
-        Self { first, socket, peer: Rc::clone(peer) }
-    }
-
-    fn tell(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = &written {
-            self.peer.written(*count);
-        }
-        written
+    pub(super) fn new(first: Bytes, socket: Socket) -> Self {
+        Self { first, socket }
     }
 }
 
@@ -62,19 +52,17 @@ impl AsyncRead for Rewound {
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = match &mut self.socket {
+        match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
             Socket::Tls(socket) => Pin::new(socket).poll_write(cx, bytes),
-        };
-        self.tell(written)
+        }
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = match &mut self.socket {
+        match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-        };
-        self.tell(written)
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -12,6 +12,7 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 
 use super::Peer;
+use super::given::Given;
 use super::wakers::Wakers;
 use crate::http::Response;
 use crate::link::Read;
@@ -38,16 +39,16 @@ enum Incoming {
 /// What the client is sent.
 enum Outgoing {
     /// The head of the answer is still to come.
-    Awaited(SendResponse<Bytes>),
+    Awaited(SendResponse<Given>),
     /// The body goes out; perhaps it is known how much is left of it.
-    Open { stream: SendStream<Bytes>, left: Option<usize> },
+    Open { stream: SendStream<Given>, left: Option<usize> },
     /// Nothing more goes out.
     Done,
 }
 
 impl Stream {
     /// Takes up a stream of a connection.
-    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, peer: &Rc<Peer>) -> Self {
+    pub(super) fn new(body: RecvStream, respond: SendResponse<Given>, peer: &Rc<Peer>) -> Self {
         let wakers = Arc::new(Wakers::default());
         peer.begun();
         let incoming = if body.is_end_stream() { Incoming::Done } else { Incoming::Open { stream: body, next: None } };
@@ -132,10 +133,9 @@ impl Stream {
         stream.reserve_capacity(bytes.len());
         let count = stream.capacity().min(bytes.len());
         let ends = *left == Some(count);
-        if count > 0 && stream.send_data(bytes.slice(..count), ends).is_err() {
+        if count > 0 && stream.send_data(Given::new(bytes.slice(..count), &self.peer), ends).is_err() {
             return Written::Gone;
         }
-        self.peer.given(count);
         *left = left.map(|left| left - count);
         if ends {
             *outgoing = Outgoing::Done;
@@ -172,7 +172,7 @@ impl Stream {
     pub fn shut_write(&self) {
         if let Outgoing::Open { mut stream, .. } = self.outgoing.replace(Outgoing::Done) {
             // One that is gone needs no end.
-            _ = stream.send_data(Bytes::new(), true);
+            _ = stream.send_data(Given::new(Bytes::new(), &self.peer), true);
         }
     }
 

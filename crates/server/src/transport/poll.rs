@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bongsu_core::hub::{ChannelKey, SubscriberKey};
 use bongsu_core::limits::PageLimits;
-use bongsu_core::page::{PAGE_OPENING, PageGaps, write_page_ending, write_page_item};
+use bongsu_core::page::{PAGE_OPENING, PageGaps, page_item_len, write_page_ending, write_page_item};
 use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -413,22 +413,21 @@ impl Page {
         validator
     }
 
-    /// Its body, given how it ends. One that is longer than `bytes_max` is only measured here.
+    /// Its body, given how it ends. One that is longer than `bytes_max` is only measured here, from where that is certain.
     fn body(&self, ending: BytesMut, bytes_max: usize) -> PageBody {
         let mut body = BytesMut::from(PAGE_OPENING);
         let mut measured = 0;
         for (index, (channel, publication)) in self.publications.iter().enumerate() {
-            if body.len() > bytes_max {
-                measured += body.len();
-                body.clear();
+            match body.len() > bytes_max {
+                true => measured += page_item_len(index == 0, channel, publication),
+                false => write_page_item(index == 0, channel, publication, &mut body),
             }
-            write_page_item(index == 0, channel, publication, &mut body);
         }
-        if measured + body.len() + ending.len() <= bytes_max {
+        let len = body.len() + measured + ending.len();
+        if len <= bytes_max {
             body.unsplit(ending);
             return PageBody::Whole(body.freeze());
         }
-        let len = measured + body.len() + ending.len();
         let publications = self.publications.iter().map(|(channel, publication)| (channel.clone(), Arc::clone(publication)));
         PageBody::Long(Unsent::page(publications, ending.freeze(), len))
     }

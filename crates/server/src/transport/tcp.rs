@@ -56,6 +56,15 @@ impl Lines {
         input.advance(1);
         Taken::Line(line)
     }
+
+    /// The client counts as heard now, whatever it was asked.
+    pub(crate) fn excuse(&mut self, now_ms: u64) {
+        self.heard_ms = now_ms;
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.heard_ms = now_ms;
+            heartbeat.pinged = false;
+        }
+    }
 }
 
 impl Worker {
@@ -201,14 +210,9 @@ impl Worker {
     /// Asks a silent client whether it is there, and lets one go that did not answer. Who is blocked is judged by its lag.
     fn on_ping_due_in_lines(&mut self, key: SubscriberKey, now_ms: u64) {
         let timeout_ms = self.shared.config.tcp.ping_timeout.as_millis();
-        let (drained, paused) = (self.hub.is_drained(key), self.is_paused(key));
+        let drained = self.hub.is_drained(key);
         let Some(Connection { phase: Phase::Lines(lines), half_closed, .. }) = self.hub.sink(key) else { return };
         let Some(heartbeat) = &mut lines.heartbeat else { return };
-        if paused {
-            // It is we who do not listen.
-            let every_ms = heartbeat.every_ms;
-            return self.arm(key, now_ms + every_ms);
-        }
         // Who has finished sending cannot answer, but a ping to one that is gone shows it all the same.
         let (silent_ms, may_answer) = (now_ms.saturating_sub(heartbeat.heard_ms), !*half_closed);
         if heartbeat.pinged && drained && may_answer {

@@ -55,6 +55,12 @@ impl WebSocketPhase {
         if let Speaks::Stomp(stomp) = &self.speaks { Some(stomp) } else { None }
     }
 
+    /// It counts as heard now, whatever it was asked.
+    pub(crate) fn excuse(&mut self, now_ms: u64) {
+        self.heard_ms = now_ms;
+        self.pinged = false;
+    }
+
     /// The channels that it follows by native commands, if it speaks those.
     pub(super) fn followed_mut(&mut self) -> Option<&mut Vec<Followed>> {
         if let Speaks::Native(followed) = &mut self.speaks { Some(followed) } else { None }
@@ -282,12 +288,7 @@ impl Worker {
         let config = &self.shared.config.websocket;
         let (interval_ms, timeout_ms) = (config.ping_interval.as_millis(), config.ping_timeout.as_millis());
         let drained = self.hub.is_drained(key);
-        let paused = self.is_paused(key);
         let Some(Connection { phase: Phase::WebSocket(websocket), .. }) = self.hub.sink(key) else { return };
-        if paused {
-            // It is we who do not listen.
-            websocket.ping_due_ms = now_ms + interval_ms;
-        }
         if now_ms < websocket.ping_due_ms {
             return self.arm_websocket(key);
         }

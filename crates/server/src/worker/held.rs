@@ -189,6 +189,8 @@ impl Worker {
         let mut replies = BytesMut::new();
         self.conclude(key, then, result, &mut replies);
         self.reply(key, &mut replies);
+        // What it said meanwhile is still to be read.
+        self.excuse(key, self.now_ms());
         self.resume(key);
         self.settle();
     }

@@ -54,10 +54,14 @@ impl Worker {
         if connection.link.is_handshaking() {
             return self.on_handshake_due(key);
         }
-        if connection.held.is_some() {
-            return self.arm(key, now_ms + HELD_MS);
+        let is_held = connection.held.is_some();
+        if self.is_paused(key) {
+            self.excuse(key, now_ms);
         }
+        let Some(connection) = self.hub.sink(key) else { return };
         match &connection.phase {
+            // A request that waits to publish has come whole.
+            Phase::Head | Phase::Body(_) if is_held => self.arm(key, now_ms + HELD_MS),
             Phase::Head | Phase::Body(_) => self.on_request_due(key),
             Phase::Waiting(_) => self.on_wait_over(key),
             Phase::Streaming(_) => self.on_heartbeat_due(key, now_ms),
@@ -70,6 +74,20 @@ impl Worker {
                 let reason = *reason;
                 self.on_closing_due(key, reason, now_ms);
             }
+        }
+    }
+
+    /// A client that is not listened to is not to be taken for a silent one: it counts as heard now.
+    pub(crate) fn excuse(&mut self, key: SubscriberKey, now_ms: u64) {
+        let frame_timeout_ms = self.shared.config.stomp.frame_timeout.as_millis();
+        let Some(connection) = self.hub.sink(key) else { return };
+        match &mut connection.phase {
+            Phase::WebSocket(websocket) => websocket.excuse(now_ms),
+            Phase::Lines(lines) => lines.excuse(now_ms),
+            _ => (),
+        }
+        if let Some(stomp) = connection.phase.stomp_mut() {
+            stomp.excuse(now_ms, frame_timeout_ms);
         }
     }
 
@@ -109,7 +127,7 @@ impl Worker {
     }
 }
 
-/// How often it is asked whether a publisher that waits still does.
+/// How often it is asked whether a request that waits to publish still does.
 const HELD_MS: u64 = 1000;
 const TICKS_PER_LAG_CHECK: u64 = 5;
 const TICKS_PER_SWEEP: u64 = 20;

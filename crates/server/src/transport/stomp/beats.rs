@@ -54,6 +54,12 @@ impl Beats {
         self.heard_ms = now_ms;
     }
 
+    /// The client is not listened to: it counts as heard now, and a frame that was begun has its whole time from now on.
+    pub(super) fn excuse(&mut self, now_ms: u64, frame_timeout_ms: u64) {
+        self.heard(now_ms);
+        self.frame_by_ms = self.frame_by_ms.map(|_| now_ms + frame_timeout_ms);
+    }
+
     /// When to look again.
     pub(super) fn due_ms(&self) -> u64 {
         let silent = self.agreed.expect_ms.map(|expect_ms| self.heard_ms + patience_ms(expect_ms));
@@ -95,12 +101,7 @@ impl Worker {
     /// Something is due: the client is late, or is owed a heart-beat.
     pub(crate) fn on_stomp_due(&mut self, key: SubscriberKey, now_ms: u64) {
         let drained = self.hub.is_drained(key);
-        let paused = self.is_paused(key);
         let Some(stomp) = self.stomp(key) else { return };
-        if paused {
-            // It is we who do not listen.
-            stomp.beats.heard(now_ms);
-        }
         let mut replies = BytesMut::new();
         match stomp.beats.late(now_ms) {
             Some(late) => {

@@ -60,6 +60,11 @@ impl StompPhase {
         }
     }
 
+    /// Its client is not listened to: it is late with nothing.
+    pub(crate) fn excuse(&mut self, now_ms: u64, frame_timeout_ms: u64) {
+        self.beats.excuse(now_ms, frame_timeout_ms);
+    }
+
     /// How many more messages its client takes on a subscription.
     pub(crate) fn window(&self, slot: Slot) -> usize {
         self.subscription(slot).map_or(0, |subscription| self.session.window(subscription))
