@@ -6,6 +6,7 @@ pub(crate) mod elsewhere;
 mod handshake;
 pub(crate) mod http;
 mod native;
+pub(crate) mod page;
 pub(crate) mod poll;
 pub(crate) mod publish;
 mod resource;
