@@ -23,7 +23,7 @@ pub(super) struct Page {
 }
 
 /// A page as the body of an answer.
-pub(super) enum PageBody {
+enum PageBody {
     /// All of it.
     Whole(Bytes),
     /// What it is written from, as it is taken.
@@ -198,7 +198,7 @@ fn cursor_text(framing: &Framing<'_>, cursors: &[Position]) -> String {
 }
 
 /// The composite cursor of several channels.
-pub(crate) fn composite_of(channels: &[ChannelName], cursors: &[Position]) -> Composite {
+fn composite_of(channels: &[ChannelName], cursors: &[Position]) -> Composite {
     let mut composite = Composite::new(channels);
     cursors.iter().enumerate().for_each(|(index, cursor)| composite.advance(index, *cursor));
     composite
