@@ -90,12 +90,13 @@ fn check(text: &str) -> Result<(), NameFault> {
     if text.len() > CHANNEL_NAME_BYTES_MAX {
         return Err(NameFault::TooLong { len: text.len() });
     }
-    if text.chars().any(char::is_control) {
+    let has_control = if text.is_ascii() { text.bytes().any(|byte| byte.is_ascii_control()) } else { text.chars().any(char::is_control) };
+    if has_control {
         return Err(NameFault::ControlCharacter);
     }
-    text.split('/').try_for_each(|segment| match segment {
-        "" => Err(NameFault::EmptySegment),
-        "." | ".." => Err(NameFault::DottedSegment),
+    text.as_bytes().split(|&byte| byte == b'/').try_for_each(|segment| match segment {
+        b"" => Err(NameFault::EmptySegment),
+        b"." | b".." => Err(NameFault::DottedSegment),
         _ => Ok(()),
     })
 }

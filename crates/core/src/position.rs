@@ -54,15 +54,21 @@ impl Epoch {
         text
     }
 
-    fn parse(text: &[u8]) -> Option<Self> {
-        if text.len() != EPOCH_LEN {
-            return None;
+    /// Reads the written form. Fails on what cannot stand in any epoch; what no epoch of this server is comes out as none.
+    fn parse(text: &[u8]) -> Result<Option<Self>, CursorFault> {
+        let digit = |byte: u8| DIGITS[usize::from(byte)];
+        let strange = text.iter().fold(0, |strange, &byte| strange | digit(byte)) & NO_DIGIT;
+        match text {
+            [] => Err(CursorFault),
+            _ if strange != 0 || text.len() > 32 => Err(CursorFault),
+            // Ten digits never pass what 64 bits hold; eleven can.
+            [first @ .., last] if text.len() == EPOCH_LEN => {
+                let bits = first.iter().fold(0, |bits: u64, &byte| bits * 62 + u64::from(digit(byte)));
+                let bits = bits.checked_mul(62).and_then(|bits| bits.checked_add(u64::from(digit(*last))));
+                Ok(bits.map(Self))
+            }
+            _ => Ok(None),
         }
-        let bits = text.iter().try_fold(0u64, |bits, &byte| {
-            let digit = ALPHABET.iter().position(|&known| known == byte)? as u64;
-            bits.checked_mul(62)?.checked_add(digit)
-        });
-        bits.map(Self)
     }
 }
 
@@ -83,17 +89,10 @@ impl Position {
 impl Cursor {
     /// Checks the grammar, and nothing else: whether the channel knows it is for the log to say.
     pub fn parse(text: &str) -> Result<Self, CursorFault> {
-        let (epoch, offset) = text.split_once('-').ok_or(CursorFault)?;
-        let well_formed = (1..=32).contains(&epoch.len())
-            && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            && (1..=20).contains(&offset.len())
-            && offset.bytes().all(|byte| byte.is_ascii_digit());
-        if !well_formed {
-            return Err(CursorFault);
-        }
-        // Twenty digits can pass what 64 bits hold; such an offset lies in any log's future.
-        let offset = offset.parse().unwrap_or(Offset::MAX);
-        let position = Epoch::parse(epoch.as_bytes()).map(|epoch| Position::new(epoch, offset));
+        let dash = text.bytes().position(|byte| byte == b'-').ok_or(CursorFault)?;
+        let epoch = Epoch::parse(&text.as_bytes()[..dash])?;
+        let offset = parse_offset(&text.as_bytes()[dash + 1..])?;
+        let position = epoch.map(|epoch| Position::new(epoch, offset));
         Ok(Self { text: text.into(), position })
     }
 
@@ -138,11 +137,34 @@ impl fmt::Display for Cursor {
     }
 }
 
+fn parse_offset(text: &[u8]) -> Result<Offset, CursorFault> {
+    if !(1..=20).contains(&text.len()) || !text.iter().all(u8::is_ascii_digit) {
+        return Err(CursorFault);
+    }
+    // Twenty digits can pass what 64 bits hold; such an offset lies in any log's future.
+    Ok(text.iter().fold(0, |offset: Offset, &digit| offset.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
+}
+
 /// How many characters an epoch has when this server writes it: 62^11 is just over 2^64.
 pub const EPOCH_LEN: usize = 11;
 
 /// The digits of base 62, in order.
 pub(crate) const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// What each byte is worth as a digit of base 62.
+static DIGITS: [u8; 256] = digits();
+/// A bit that no digit has.
+const NO_DIGIT: u8 = 0x80;
+
+const fn digits() -> [u8; 256] {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < ALPHABET.len() {
+        digits[ALPHABET[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+}
 
 #[cfg(test)]
 mod tests {

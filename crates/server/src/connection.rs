@@ -6,6 +6,7 @@ use bongsu_core::disconnect::Disconnect;
 use bongsu_core::hub::{ChannelKey, Sink, Slot, Written};
 use bongsu_core::{ChannelName, Position};
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
 use crate::admission::Visitor;
@@ -98,7 +99,7 @@ pub(crate) struct Gathering {
 /// A long poll that found nothing yet.
 pub(crate) struct Waiting {
     pub(crate) exchange: Exchange,
-    pub(crate) channels: Vec<WaitingChannel>,
+    pub(crate) channels: SmallVec<[WaitingChannel; 1]>,
     /// The part of the next request's query that asks to wait again.
     pub(crate) wait_query: Option<u64>,
     /// Whether it was asked for as several channels, and is answered with a composite cursor.

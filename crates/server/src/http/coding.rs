@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::negotiate::quality_of;
+use super::negotiate::with_quality;
 use super::request::Request;
 
 /// What a request allows its answer to be coded as.
@@ -32,15 +32,15 @@ impl Coding {
     /// Chooses by `Accept-Encoding` (RFC 9110, 12.5.3). Without the header anything is allowed, and nothing is what people expect.
     pub fn of(request: &Request) -> Self {
         let (mut gzip, mut identity, mut any) = (None, None, None);
-        for coding in request.header_all("accept-encoding").flat_map(|value| value.split(',')) {
-            let mut parts = coding.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            let quality = Some(parts.find_map(quality_of).unwrap_or(1000));
-            match name.to_ascii_lowercase().as_str() {
-                "gzip" | "x-gzip" => gzip = quality,
-                "identity" => identity = quality,
-                "*" => any = quality,
-                _ => (),
+        for coding in request.header_items("accept-encoding") {
+            let (name, quality) = with_quality(coding);
+            let quality = Some(quality);
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match () {
+                () if is("gzip") || is("x-gzip") => gzip = quality,
+                () if is("identity") => identity = quality,
+                () if is("*") => any = quality,
+                () => (),
             }
         }
         // What is not named has the quality of the asterisk; identity is allowed unless it is refused, and wanted least.

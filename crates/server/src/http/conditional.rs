@@ -49,9 +49,5 @@ impl Default for Validator {
 
 /// RFC 9110, 13.1.2: weak comparison, and `*` matches anything.
 pub fn none_match(request: &Request, etag: &str) -> bool {
-    request
-        .header_all("if-none-match")
-        .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || tag == etag)
+    request.header_items("if-none-match").map(|tag| tag.trim_start_matches("W/")).any(|tag| tag == "*" || tag == etag)
 }

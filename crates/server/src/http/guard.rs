@@ -10,6 +10,8 @@ use super::request::{Method, Request, Version};
 #[derive(Debug, Clone)]
 pub struct Guard {
     address: SocketAddr,
+    /// The address as most clients write it.
+    address_text: String,
     hosts: Vec<String>,
     origins: Vec<String>,
 }
@@ -27,7 +29,7 @@ impl Guard {
     /// A guard for one listener.
     pub fn new(address: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
         let lower = |texts: &[String]| texts.iter().map(|text| text.trim_end_matches('/').to_ascii_lowercase()).collect();
-        Self { address, hosts: lower(hosts), origins: lower(origins) }
+        Self { address, address_text: address.to_string(), hosts: lower(hosts), origins: lower(origins) }
     }
 
     /// Checks a request. Where it is for the page itself, a link of another site may lead to it.
@@ -54,6 +56,9 @@ impl Guard {
 
     /// Whether a `Host` is one of this server's names.
     pub fn knows_host(&self, host: &str) -> bool {
+        if host == self.address_text {
+            return true;
+        }
         let name = host_name(host);
         if self.hosts.iter().any(|listed| listed.eq_ignore_ascii_case(name) || listed.eq_ignore_ascii_case(host)) {
             return true;
@@ -91,7 +96,7 @@ pub(crate) fn host_name(host: &str) -> &str {
     if host.starts_with('[') {
         return host.find(']').map_or(host, |end| &host[..=end]);
     }
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
+    memchr::memrchr(b':', host.as_bytes()).map_or(host, |colon| &host[..colon])
 }
 
 /// TLS may have ended before us, so only the authority is compared, not the scheme.

@@ -12,7 +12,8 @@ mod properties;
 pub mod request;
 pub mod response;
 pub mod target;
-pub mod unsent;
+pub mod text;
+mod unsent;
 
 pub use body::{Body, BodyFault};
 pub use conditional::{Validator, etag, none_match};

@@ -3,15 +3,18 @@
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
+use bytestring::ByteString;
 use smallvec::SmallVec;
+
+use super::text::items;
 
 /// The head of a request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    head: Bytes,
+    head: ByteString,
     method: Method,
     target: Range<u16>,
-    headers: SmallVec<[Header; 12]>,
+    headers: Headers,
     /// The version it came in.
     pub version: Version,
     /// Whether the connection may serve another request.
@@ -35,10 +38,38 @@ pub enum Version {
     Http2,
 }
 
+/// Where the headers stand in the head.
+#[derive(Debug, Clone, Default)]
+struct Headers {
+    all: SmallVec<[Header; 12]>,
+    /// A bit for each name: most headers that are asked for are not there, and this tells so at once.
+    seen: u64,
+}
+
 #[derive(Debug, Clone)]
 struct Header {
     name: Range<u16>,
     value: Range<u16>,
+}
+
+impl Headers {
+    fn push(&mut self, name: &str, header: Header) {
+        self.seen |= bit_of(name);
+        self.all.push(header);
+    }
+
+    /// Those among which ones of this name are, if there are any.
+    fn perhaps(&self, name: &str) -> &[Header] {
+        if self.seen & bit_of(name) == 0 { &[] } else { &self.all }
+    }
+}
+
+/// A bit that different names seldom share, however they are written.
+#[inline]
+fn bit_of(name: &str) -> u64 {
+    let letter = |byte: Option<&u8>| usize::from(byte.map_or(0, u8::to_ascii_lowercase));
+    let bytes = name.as_bytes();
+    1 << ((bytes.len() + 5 * letter(bytes.first()) + 11 * letter(bytes.last())) % 64)
 }
 
 /// What is asked for.
@@ -148,8 +179,8 @@ impl Request {
             (_, Some(_)) => return Err(HeadFault::Protocol),
             (_, None) => false,
         };
-        let mut head = Writing { bytes: BytesMut::new(), headers: SmallVec::new(), limits };
-        let target = head.write(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes())?;
+        let mut head = Writing { text: String::new(), headers: Headers::default(), limits };
+        let target = head.write(parts.uri.path_and_query().map_or("/", |target| target.as_str()))?;
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
         if let Some(authority) = authority {
             head.header("host", authority.as_bytes())?;
@@ -162,9 +193,9 @@ impl Request {
                 _ => head.header(name.as_str(), value.as_bytes())?,
             }
         }
-        let Writing { bytes, headers, .. } = head;
+        let Writing { text, headers, .. } = head;
         let mut request = Self {
-            head: bytes.freeze(),
+            head: text.into(),
             method: if tunnel { Method::Get } else { method_of(parts.method.as_str()) },
             target,
             headers,
@@ -203,13 +234,18 @@ impl Request {
 
     /// All headers of this name, in order.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let is_it = move |header: &&Header| self.bytes(&header.name).eq_ignore_ascii_case(name.as_bytes());
-        self.headers.iter().filter(is_it).map(|header| self.text(&header.value))
+        let is_it = move |header: &&Header| self.text(&header.name).eq_ignore_ascii_case(name);
+        self.headers.perhaps(name).iter().filter(is_it).map(|header| self.text(&header.value))
+    }
+
+    /// What a header lists, in all places where it stands (RFC 9110, 5.6.1).
+    pub fn header_items<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.header_all(name).flat_map(items)
     }
 
     /// Whether a header that is a list of words has this one.
     pub fn header_has(&self, name: &str, word: &str) -> bool {
-        self.header_all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
+        self.header_items(name).any(|item| item.eq_ignore_ascii_case(word))
     }
 
     /// Whether it asks for a WebSocket, in the way of its version.
@@ -220,60 +256,52 @@ impl Request {
     /// The same request in memory of its own, to be kept while its body arrives: a head fresh from the wire still shares the
     /// worker's read buffer.
     pub fn detach(self) -> Self {
-        Self { head: Bytes::copy_from_slice(&self.head), ..self }
+        Self { head: (&*self.head).into(), ..self }
     }
 
     fn text(&self, range: &Range<u16>) -> &str {
-        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
-    }
-
-    fn bytes(&self, range: &Range<u16>) -> &[u8] {
         &self.head[usize::from(range.start)..usize::from(range.end)]
     }
 }
 
 /// A head that is being written down.
 struct Writing {
-    bytes: BytesMut,
-    headers: SmallVec<[Header; 12]>,
+    text: String,
+    headers: Headers,
     limits: HeadLimits,
 }
 
 impl Writing {
     fn header(&mut self, name: &str, value: &[u8]) -> Result<(), HeadFault> {
-        if self.headers.len() >= self.limits.headers_max {
+        if self.headers.all.len() >= self.limits.headers_max {
             return Err(HeadFault::TooManyHeaders { max: self.limits.headers_max });
         }
-        if std::str::from_utf8(value).is_err() {
-            return Err(HeadFault::Malformed { reason: format!("the value of {name} is not UTF-8") });
-        }
-        let header = Header { name: self.write(name.as_bytes())?, value: self.write(value)? };
-        self.headers.push(header);
+        let value = std::str::from_utf8(value).map_err(|_| not_utf8(name))?;
+        let header = Header { name: self.write(name)?, value: self.write(value)? };
+        self.headers.push(name, header);
         Ok(())
     }
 
-    fn write(&mut self, text: &[u8]) -> Result<Range<u16>, HeadFault> {
-        let start = self.bytes.len();
+    fn write(&mut self, text: &str) -> Result<Range<u16>, HeadFault> {
+        let start = self.text.len();
         let end = start + text.len();
         if end > self.limits.bytes_max.min(usize::from(u16::MAX)) {
             return Err(HeadFault::TooLong { max: self.limits.bytes_max });
         }
-        self.bytes.extend_from_slice(text);
+        self.text.push_str(text);
         // Both lie below the bound of 64 KiB.
         Ok(start as u16..end as u16)
     }
 }
 
-/// Where the head ends, after checking every line end in it.
+/// Where the head ends, after checking every line end in it. A carriage return elsewhere is found by the parser.
 fn find_end(input: &[u8], limits: HeadLimits) -> Result<Option<usize>, HeadFault> {
     let bytes_max = limits.bytes_max.min(usize::from(u16::MAX));
     let seen = &input[..input.len().min(bytes_max + 1)];
     let mut line = 0;
-    for at in memchr::memchr2_iter(b'\r', b'\n', seen) {
-        match (seen[at], seen.get(at + 1)) {
-            (b'\r', None | Some(b'\n')) => continue,
-            (b'\n', _) if at > 0 && seen[at - 1] == b'\r' => (),
-            _ => return Err(HeadFault::BareLineEnd),
+    for at in memchr::memchr_iter(b'\n', seen) {
+        if at == 0 || seen[at - 1] != b'\r' {
+            return Err(HeadFault::BareLineEnd);
         }
         if at == line + 1 {
             return if at < bytes_max { Ok(Some(at + 1)) } else { Err(HeadFault::TooLong { max: limits.bytes_max }) };
@@ -301,6 +329,7 @@ fn read_into<'head>(storage: &mut [httparse::Header<'head>], head: &'head Bytes,
     parsed.parse(head).map_err(|error| match error {
         httparse::Error::TooManyHeaders => HeadFault::TooManyHeaders { max: limits.headers_max },
         httparse::Error::Version => HeadFault::Version,
+        _ if has_bare_return(head) => HeadFault::BareLineEnd,
         error => HeadFault::Malformed { reason: error.to_string() },
     })?;
     let within = |text: &[u8]| {
@@ -311,15 +340,17 @@ fn read_into<'head>(storage: &mut [httparse::Header<'head>], head: &'head Bytes,
     let target = within(parsed.path.unwrap_or_default().as_bytes());
     let method = method_of(parsed.method.unwrap_or_default());
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-    let mut headers = SmallVec::new();
+    let mut headers = Headers::default();
     for header in parsed.headers.iter() {
-        if std::str::from_utf8(header.value).is_err() {
-            return Err(HeadFault::Malformed { reason: format!("the value of {} is not UTF-8", header.name) });
-        }
-        headers.push(Header { name: within(header.name.as_bytes()), value: within(header.value) });
+        headers.push(header.name, Header { name: within(header.name.as_bytes()), value: within(header.value) });
     }
+    let head = ByteString::try_from(head.clone()).map_err(|_| {
+        // All else is ASCII, or the parser would have refused it.
+        let strange = parsed.headers.iter().find(|header| std::str::from_utf8(header.value).is_err());
+        not_utf8(strange.map_or("the target", |header| header.name))
+    })?;
     let mut request = Request {
-        head: head.clone(),
+        head,
         method,
         target,
         headers,
@@ -337,6 +368,14 @@ fn read_into<'head>(storage: &mut [httparse::Header<'head>], head: &'head Bytes,
     request.keep_alive = keeps_alive(&request);
     request.expects_continue = expects_continue(&request)?;
     Ok(request)
+}
+
+fn has_bare_return(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n'))
+}
+
+fn not_utf8(name: &str) -> HeadFault {
+    HeadFault::Malformed { reason: format!("the value of {name} is not UTF-8") }
 }
 
 fn method_of(text: &str) -> Method {
@@ -426,6 +465,12 @@ mod tests {
             ("GET / HTTP/1.1\r\nhost: x\r\na: b\r\n c\r\n\r\n", ObsoleteFolding),
             ("GET / HTTP/1.1\nhost: x\n\n", BareLineEnd),
             ("GET / HTTP/1.1\r\nhost: x\r\na: b\rc\r\n\r\n", BareLineEnd),
+            ("GET / HTTP/1.1\r\nhost: x\r\na: b\r\rc: d\r\n\r\n", BareLineEnd),
+            ("GET /\r HTTP/1.1\r\nhost: x\r\n\r\n", BareLineEnd),
+            ("GET / HTTP/1.1\rhost: x\r\n\r\n", BareLineEnd),
+            ("GET / HTTP/1.1\r\nhost\r: x\r\n\r\n", BareLineEnd),
+            ("GET / HTTP/1.1\r\n\rhost: x\r\n\r\n", BareLineEnd),
+            ("GET / HTTP/1.1\r\nhost: x\r\r\n\r\n", BareLineEnd),
             ("GET / HTTP/1.1\r\n\r\n", Host),
             ("GET / HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n", Host),
             ("GET / HTTP/1.1\r\nhost: x\r\nexpect: tea\r\n\r\n", Expectation),

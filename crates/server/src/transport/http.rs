@@ -4,7 +4,7 @@ use bongsu_core::disconnect::Disconnect;
 use bongsu_core::hub::SubscriberKey;
 use bytes::{Bytes, BytesMut};
 
-use super::resource::{Resource, allows, find, is_page, options};
+use super::resource::{Resource, find, is_page, options};
 use crate::config::Listener;
 use crate::connection::{Connection, Gathering, Phase};
 use crate::console;
@@ -333,8 +333,8 @@ impl Worker {
             Err(problem) => return Err((exchange, problem)),
         };
         exchange.route = resource.route(request.method());
-        let allowed = resource.allowed();
-        if !allows(allowed, request.method()) {
+        if !resource.allows(request.method()) {
+            let allowed = resource.allowed();
             let detail = format!("this resource allows {allowed}");
             return Err((exchange, Problem::new(405, "method-not-allowed", detail).with("allow", allowed)));
         }
@@ -356,7 +356,7 @@ impl Worker {
         }
         match (resource, request.method()) {
             (Resource::Channel(channel), Method::Post) => self.publish_body(key, &exchange, request, &channel, body),
-            (Resource::Channel(channel), _) => self.read_channels(key, &exchange, request, vec![channel], false),
+            (Resource::Channel(channel), _) => self.read_one(key, &exchange, request, channel),
             (Resource::Subscribe, _) => self.read_several(key, &exchange, request),
             (Resource::Batch, _) => self.publish_batch(key, &exchange, body),
             (Resource::Stomp, _) => self.upgrade_stomp(key, &exchange, request),

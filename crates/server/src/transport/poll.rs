@@ -8,6 +8,7 @@ use bongsu_core::limits::PageLimits;
 use bongsu_core::page::{PAGE_OPENING, PageGaps, write_page_ending, write_page_item};
 use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use super::http::{Exchange, with_origin};
 use super::start::Query;
@@ -80,37 +81,31 @@ impl SharedAnswer {
 }
 
 impl Worker {
-    /// `GET /subscribe`: several channels.
-    pub(crate) fn read_several(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request) {
-        match Query::read(request) {
-            Ok(query) if query.channels.is_empty() => {
-                let problem = Problem::new(400, "no-channel", "name the channels: /subscribe?channel=a&channel=b");
-                self.refuse(key, exchange, problem);
-            }
-            Ok(query) => self.read_channels(key, exchange, request, query.channels, true),
-            Err(problem) => self.refuse(key, exchange, problem),
-        }
-    }
-
-    /// Reads channels in the form that the request asks for.
-    pub(crate) fn read_channels(
-        &mut self,
-        key: SubscriberKey,
-        exchange: &Exchange,
-        request: &Request,
-        channels: Vec<ChannelName>,
-        several: bool,
-    ) {
-        if let Err(problem) = self.try_read_channels(key, exchange, request, &channels, several) {
+    /// `GET /channels/{name}`: reads it in the form that the request asks for.
+    pub(crate) fn read_one(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request, channel: ChannelName) {
+        let read = Query::read(request).and_then(|query| self.read_channels(key, exchange, request, &query, &[channel], false));
+        if let Err(problem) = read {
             self.refuse(key, exchange, problem);
         }
     }
 
-    fn try_read_channels(
+    /// `GET /subscribe`: several channels.
+    pub(crate) fn read_several(&mut self, key: SubscriberKey, exchange: &Exchange, request: &Request) {
+        let read = Query::read(request).and_then(|mut query| match std::mem::take(&mut query.channels) {
+            none if none.is_empty() => Err(Problem::new(400, "no-channel", "name the channels: /subscribe?channel=a&channel=b")),
+            channels => self.read_channels(key, exchange, request, &query, &channels, true),
+        });
+        if let Err(problem) = read {
+            self.refuse(key, exchange, problem);
+        }
+    }
+
+    fn read_channels(
         &mut self,
         key: SubscriberKey,
         exchange: &Exchange,
         request: &Request,
+        query: &Query<'_>,
         channels: &[ChannelName],
         several: bool,
     ) -> Result<(), Problem> {
@@ -125,7 +120,6 @@ impl Worker {
                 format!("{reserved} is the server's own, and there is nothing to read in it yet"),
             ));
         }
-        let query = Query::read(request)?;
         // One channel is read by its own plain cursor, however it was named.
         let composite = several && channels.len() > 1;
         if request.asks_websocket() {
@@ -133,7 +127,7 @@ impl Worker {
             return self.upgrade_channel(key, exchange, request, channels, &starts);
         }
         match negotiate::accept(request)? {
-            Wanted::Page => self.poll(key, exchange, request, &query, channels, composite),
+            Wanted::Page => self.poll(key, exchange, request, query, channels, composite),
             wanted => {
                 let starts = query.starts(channels, composite, &Start::Live)?;
                 self.stream(key, exchange, wanted, query.json_events, channels, &starts, composite);
@@ -147,7 +141,7 @@ impl Worker {
         key: SubscriberKey,
         exchange: &Exchange,
         request: &Request,
-        query: &Query,
+        query: &Query<'_>,
         channels: &[ChannelName],
         composite: bool,
     ) -> Result<(), Problem> {
@@ -181,7 +175,12 @@ impl Worker {
     /// Answers with what there is; if there is nothing, waits for the next publication of any of the channels.
     fn wait(&mut self, key: SubscriberKey, exchange: &Exchange, framing: &Framing<'_>, starts: &[Start], wait_s: u64) {
         self.become_kind(key, TransportKind::LongPoll);
-        let keys: Vec<_> = framing.channels.iter().map(|channel| self.watch(channel)).collect();
+        let keys: SmallVec<[_; 1]> = framing.channels.iter().map(|channel| self.watch(channel)).collect();
+        if wait_s > 0
+            && let Some(heads) = self.heads_if_asked(&keys, starts)
+        {
+            return self.begin_wait(key, exchange, framing, &keys, &heads, wait_s);
+        }
         let mut page = self.page_from(framing.channels, starts);
         if page.is_empty() && wait_s > 0 {
             // What was published before the page was read is announced by now, and is told to nobody who waits from here on.
@@ -195,11 +194,32 @@ impl Worker {
         if !page.is_empty() || wait_s == 0 {
             return self.answer_page(key, exchange, framing, &page, None, TransportKind::LongPoll);
         }
-        let channels = framing.channels.iter().zip(page.cursors).zip(keys);
-        let channels: Vec<_> = channels.map(|((name, cursor), key)| WaitingChannel { name: name.clone(), key, cursor }).collect();
-        for channel in &channels {
-            self.hub.wait(key, channel.key);
-        }
+        self.begin_wait(key, exchange, framing, &keys, &page.cursors, wait_s);
+    }
+
+    /// The heads of channels, if each is just what was asked to start after: whatever else was published is still to be announced here, so
+    /// that history has nothing to add.
+    fn heads_if_asked(&self, keys: &[ChannelKey], starts: &[Start]) -> Option<SmallVec<[Position; 1]>> {
+        let if_asked = |(&key, start): (&ChannelKey, &Start)| match start {
+            Start::After(cursor) => self.hub.head(key).filter(|&head| cursor.position() == Some(head)),
+            _ => None,
+        };
+        keys.iter().zip(starts).map(if_asked).collect()
+    }
+
+    /// Has a request wait that is at the head of all its channels, as this worker knows them.
+    fn begin_wait(
+        &mut self,
+        key: SubscriberKey,
+        exchange: &Exchange,
+        framing: &Framing<'_>,
+        keys: &[ChannelKey],
+        cursors: &[Position],
+        wait_s: u64,
+    ) {
+        let channels = framing.channels.iter().zip(cursors).zip(keys);
+        let channels: SmallVec<_> = channels.map(|((name, &cursor), &key)| WaitingChannel { name: name.clone(), key, cursor }).collect();
+        keys.iter().for_each(|&channel| self.hub.wait(key, channel));
         let waiting = Waiting { exchange: exchange.clone(), channels, wait_query: framing.wait_query, composite: framing.composite };
         self.set_phase(key, Phase::Waiting(Box::new(waiting)));
         self.arm(key, self.now_ms() + wait_s * 1000);
@@ -208,6 +228,7 @@ impl Worker {
     /// Something came for those who waited on a channel: they had the same cursor, so mostly they get the same bytes.
     pub(crate) fn arrived(&mut self, channel: &ChannelName, from: Position, publications: &[Arc<Publication>], waiters: &[SubscriberKey]) {
         let mut shared_answers: Vec<SharedAnswer> = Vec::new();
+        let now_ms = self.now_ms();
         for &key in waiters {
             let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key) else { continue };
             let usual = waiting.channels.len() == 1 && waiting.exchange.is_usual() && self.leaving.is_none();
@@ -224,11 +245,11 @@ impl Worker {
                 shared_answers.push(SharedAnswer::new(wait_query, coding, response, page.publications.len(), &self.shared.vary_origin));
                 shared_answers.len() - 1
             });
-            self.answer_shared(key, &shared_answers[place]);
+            self.answer_shared(key, &shared_answers[place], now_ms);
         }
     }
 
-    fn answer_shared(&mut self, key: SubscriberKey, answer: &SharedAnswer) {
+    fn answer_shared(&mut self, key: SubscriberKey, answer: &SharedAnswer, now_ms: u64) {
         let SharedAnswer { response, bytes, count, .. } = answer;
         let (bytes, count) = (bytes.clone(), *count);
         if let Some(Connection { phase: Phase::Waiting(waiting), .. }) = self.hub.sink(key)
@@ -245,8 +266,8 @@ impl Worker {
         let idle_ms = self.shared.config.http.idle_timeout.as_millis();
         self.set_phase(key, Phase::Head);
         self.become_kind(key, TransportKind::Http);
-        self.arm(key, self.now_ms() + idle_ms);
-        self.send(key, bytes);
+        self.arm(key, now_ms + idle_ms);
+        self.send_at(key, bytes, now_ms);
         self.resume(key);
     }
 
@@ -423,11 +444,12 @@ impl Worker {
         // What is coded is needed whole, and so is what many share; and one publication is the least that waits in any case.
         let in_parts = coding == Coding::Identity && whom != For::Many && page.publications.len() > 1;
         let bytes_max = if in_parts { WHOLE_BYTES_MAX } else { usize::MAX };
-        let etag = page.validator(&ending);
+        // What is not stored is never asked after.
+        let validator = (whom == For::One).then(|| page.validator(&ending));
         let body = page.body(ending, bytes_max);
         let coded = self.coder.applies(coding, body.len());
-        let etag = etag.etag(coded.then_some(GZIP));
-        let matched = request.is_some_and(|request| none_match(request, &etag));
+        let etag = validator.map(|validator| validator.etag(coded.then_some(GZIP)));
+        let matched = request.zip(etag.as_deref()).is_some_and(|(request, etag)| none_match(request, etag));
         let caching = match () {
             () if whom != For::One => "no-store",
             // A full page after a cursor never changes; one that is still open is worth a moment to a cache that folds equal polls.
@@ -437,7 +459,7 @@ impl Worker {
         let response = Response::new(if matched { 304 } else { 200 })
             .header("bongsu-cursor", &cursor)
             .header("link", &next_link(framing, &cursor))
-            .header("etag", &etag)
+            .header_opt("etag", etag.as_deref())
             .header("vary", negotiate::VARY)
             .header("cache-control", caching);
         match body {

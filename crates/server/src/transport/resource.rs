@@ -5,7 +5,7 @@ use bongsu_core::ChannelName;
 use super::http::Exchange;
 use crate::config::{Config, Listener};
 use crate::console;
-use crate::http::target::{decode, is_well_encoded};
+use crate::http::target::{Decoded, is_well_encoded};
 use crate::http::{Method, Problem, Request, Response};
 use crate::metrics::Route;
 use crate::worker::Door;
@@ -54,6 +54,16 @@ impl Resource {
         }
     }
 
+    /// Whether this may be done to it; the same as `allowed` says.
+    pub(super) fn allows(&self, method: Method) -> bool {
+        match method {
+            Method::Get | Method::Head => !matches!(self, Self::Batch),
+            Method::Post => matches!(self, Self::Channel(_) | Self::Batch),
+            Method::Options => true,
+            Method::Other => false,
+        }
+    }
+
     pub(super) fn route(&self, method: Method) -> Route {
         match self {
             Self::Channel(_) if method == Method::Post => Route::Publish,
@@ -83,7 +93,7 @@ pub(super) fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
         ));
     }
     if let Some(name) = path.strip_prefix("/channels/") {
-        return ChannelName::from_bytes(&decode(name)).map(Resource::Channel).map_err(|fault| Problem::new(400, "invalid-channel", fault));
+        return Decoded::of_path(name).to_channel().map(Resource::Channel).map_err(|fault| Problem::new(400, "invalid-channel", fault));
     }
     if let Some(name) = path.strip_prefix(CONSOLE) {
         return match console::find(name) {
@@ -110,17 +120,6 @@ pub(super) fn find(path: &str, config: &Config) -> Result<Resource, Problem> {
     }
 }
 
-pub(super) fn allows(allowed: &str, method: Method) -> bool {
-    let word = match method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-        Method::Post => "POST",
-        Method::Options => "OPTIONS",
-        Method::Other => return false,
-    };
-    allowed.split(',').any(|known| known.trim_start() == word)
-}
-
 /// What is possible, for a person with curl and for a browser's preflight alike (Fetch, "CORS-preflight request").
 pub(super) fn options(resource: &Resource, request: &Request, exchange: &Exchange) -> Response {
     let response = Response::new(204).header("allow", resource.allowed());
@@ -135,3 +134,20 @@ pub(super) fn options(resource: &Resource, request: &Request, exchange: &Exchang
 
 /// Where the files of the page are.
 const CONSOLE: &str = "/console/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_allowed_is_what_is_said_to_be() {
+        let channel = Resource::Channel(ChannelName::parse("a").expect("a name"));
+        for resource in [channel, Resource::Batch, Resource::Subscribe, Resource::Stomp, Resource::Index] {
+            let said: Vec<_> = resource.allowed().split(", ").collect();
+            for (method, word) in [(Method::Get, "GET"), (Method::Head, "HEAD"), (Method::Post, "POST"), (Method::Options, "OPTIONS")] {
+                assert_eq!(resource.allows(method), said.contains(&word), "{resource:?} {word}");
+            }
+            assert!(!resource.allows(Method::Other));
+        }
+    }
+}

@@ -241,7 +241,11 @@ impl Worker {
 
     /// Sends a connection bytes of its own, and what waits behind them.
     pub(crate) fn send(&mut self, key: SubscriberKey, bytes: Bytes) {
-        let now_ms = self.now_ms();
+        self.send_at(key, bytes, self.now_ms());
+    }
+
+    /// The same, by a clock that was looked at: many are sent something at once.
+    pub(crate) fn send_at(&mut self, key: SubscriberKey, bytes: Bytes, now_ms: u64) {
         if self.hub.send(key, bytes, now_ms).is_err() {
             self.disconnect(key, &Disconnect::Slow { cursor: None });
         }

@@ -12,7 +12,7 @@ pub(crate) const SUBPROTOCOLS: [&str; 3] = [Version::V1_2.subprotocol(), Version
 
 /// The highest version that a request offers: the order in which clients list them often means nothing.
 pub(crate) fn offered(request: &Request) -> Option<Version> {
-    let offered = request.header_all("sec-websocket-protocol").flat_map(|value| value.split(','));
+    let offered = request.header_items("sec-websocket-protocol");
     let version_of = |name: &str| Version::ALL.into_iter().find(|version| version.subprotocol() == name);
     offered.filter_map(|name| version_of(name.trim())).max()
 }
