@@ -42,11 +42,13 @@ pub(crate) fn run(plan: Plan) -> Result<bool, String> {
         println!("SKIPPED: instruction counts: valgrind is not installed (apt-get install valgrind)");
         return Ok(true);
     }
-    let program = build()?;
-    let names = output(Command::new(&program))?;
     let mut counts = Counts { compiler: output(Command::new("rustc").arg("--version"))?.trim().to_owned(), instructions: BTreeMap::new() };
-    for name in names.lines() {
-        counts.instructions.insert(name.to_owned(), instructions(&program, name)?);
+    for (package, bench) in PROGRAMS {
+        let program = build(package, bench)?;
+        let names = output(Command::new(&program))?;
+        for name in names.lines() {
+            counts.instructions.insert(name.to_owned(), instructions(&program, name)?);
+        }
     }
     match plan {
         Plan::Record => {
@@ -112,11 +114,12 @@ fn collected(program: &PathBuf, name: &str, times: u64) -> Result<u64, String> {
     count.ok_or_else(|| format!("valgrind told no count of {name:?}:\n{told}"))
 }
 
-/// Builds the scenarios as they are released, and finds the program.
-fn build() -> Result<PathBuf, String> {
-    let mut build = cargo(["bench", "-p", "bongsu-core", "--bench", "instructions", "--no-run", "--message-format=json"]);
+/// Builds scenarios as they are released, and finds the program.
+fn build(package: &str, bench: &str) -> Result<PathBuf, String> {
+    let mut build = cargo(["bench", "-p", package, "--bench", bench, "--no-run", "--message-format=json"]);
     let messages = output(build.stderr(std::process::Stdio::inherit()))?;
-    let paths = messages.lines().filter(|line| line.contains("\"name\":\"instructions\""));
+    let name = format!("\"name\":\"{bench}\"");
+    let paths = messages.lines().filter(|line| line.contains(&name));
     let executable = paths.filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next()).next_back();
     executable.map(PathBuf::from).ok_or_else(|| "cargo told no program of the bench".to_owned())
 }
@@ -156,6 +159,8 @@ impl Counts {
     }
 }
 
+/// What is counted: packages, and their programs.
+const PROGRAMS: [(&str, &str); 2] = [("bongsu-core", "instructions"), ("bongsu-server", "requests")];
 /// By how much a scenario may cost more than its baseline.
 const TOLERANCE_PERCENT: f64 = 3.0;
 /// How many repetitions are counted.

@@ -11,13 +11,14 @@ use crate::udp::Request;
 pub(crate) fn decode_datagram_line(bytes: &[u8], limits: &NativeLimits) -> Result<Request, NativeFault> {
     let text = std::str::from_utf8(bytes).map_err(|_| NativeFaultKind::NotJson { reason: "not UTF-8".to_owned() })?;
     check_depth(bytes, limits.depth_max).map_err(NativeFaultKind::from)?;
-    let members = Members::read(text)?;
+    let mut members = Members::default();
+    members.read(text)?;
     let mut id = members.get(Field::Id).map(|raw| Id::parse(raw.get())).transpose()?;
     members.request(limits, &mut id).map_err(|kind| NativeFault { id, kind })
 }
 
 impl Members<'_> {
-    fn request(mut self, limits: &NativeLimits, id: &mut Option<Id>) -> Result<Request, NativeFaultKind> {
+    fn request(&mut self, limits: &NativeLimits, id: &mut Option<Id>) -> Result<Request, NativeFaultKind> {
         if self.raw(Field::Repair).is_some() && self.only_command().is_err_and(|fault| is_unknown(&fault)) {
             return self.repair(id);
         }

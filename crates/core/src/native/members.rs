@@ -94,8 +94,10 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn read(text: &'a str) -> Result<Self, NativeFaultKind> {
-        serde_json::from_str(text).map_err(|error| match error.classify() {
+    /// Reads an object into `self`, which is empty and stays where it is: it is too large to be handed from call to call.
+    pub(super) fn read(&mut self, text: &'a str) -> Result<(), NativeFaultKind> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        json.deserialize_map(MembersVisitor(self)).and_then(|()| json.end()).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => NativeFaultKind::NotAnObject,
             _ => NativeFaultKind::NotJson { reason: error.to_string() },
         })
@@ -188,27 +190,20 @@ fn nearest(name: &str, known: impl Iterator<Item = Field>) -> Option<&'static st
     near.filter(|(distance, known)| *distance <= known.len() / 3).min().map(|(_, name)| name)
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor).map(|members: Members<'de>| members)
-    }
-}
+struct MembersVisitor<'m, 'de>(&'m mut Members<'de>);
 
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
+impl<'de> Visitor<'de> for MembersVisitor<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            members.add(&name, value);
+            self.0.add(&name, value);
         }
-        Ok(members)
+        Ok(())
     }
 }
 

@@ -116,7 +116,8 @@ impl Default for NativeLimits {
 pub fn decode(bytes: &[u8], limits: &NativeLimits) -> Result<Command, NativeFault> {
     let text = std::str::from_utf8(bytes).map_err(|_| NativeFaultKind::NotJson { reason: "not UTF-8".to_owned() })?;
     check_depth(bytes, limits.depth_max).map_err(NativeFaultKind::from)?;
-    let members = Members::read(text)?;
+    let mut members = Members::default();
+    members.read(text)?;
     let mut id = members.get(Field::Id).map(|raw| Id::parse(raw.get())).transpose()?;
     members.command(limits, &mut id).map_err(|kind| NativeFault { id, kind })
 }

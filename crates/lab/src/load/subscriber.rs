@@ -288,8 +288,45 @@ impl Peer {
 
 const SLOW_RECEIVE_BYTES: usize = 16 * 1024;
 
-/// The channels of subscriber `index`: one after the other, around and around.
+/// The channels of subscriber `index`.
 pub(super) fn channels_of(plan: &Plan, index: usize) -> Vec<usize> {
-    let first = index * plan.subscriptions_per_connection;
-    (first..first + plan.subscriptions_per_connection).map(|channel| channel % plan.channels).collect()
+    spread(plan.channels, plan.subscriptions_per_connection, index)
+}
+
+/// So many of the channels, far from each other: publications that follow each other go to different connections.
+fn spread(channels: usize, count: usize, index: usize) -> Vec<usize> {
+    let step = channels / count;
+    (0..count).map(|nth| (index + nth * step) % channels).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn followed(subscribers: usize, channels: usize, each: usize) -> Vec<Vec<usize>> {
+        (0..subscribers).map(|index| spread(channels, each, index)).collect()
+    }
+
+    #[test]
+    fn every_channel_has_equally_many_subscribers_and_none_twice() {
+        for (subscribers, channels, each) in [(1000, 1, 1), (1000, 1000, 1), (100, 100, 10), (100, 1000, 10), (7, 7, 7)] {
+            let all = followed(subscribers, channels, each);
+            assert!(all.iter().all(|of_one| of_one.iter().collect::<HashSet<_>>().len() == each));
+            for channel in 0..channels {
+                let there = all.iter().filter(|of_one| of_one.contains(&channel)).count();
+                assert_eq!(there, subscribers * each / channels, "{subscribers} on {channels}, {each} each: channel {channel}");
+            }
+        }
+    }
+
+    #[test]
+    fn ten_publications_to_a_hundred_channels_reach_a_hundred_connections_once_each() {
+        let all = followed(100, 100, 10);
+        for first in 0..100 {
+            let published: HashSet<_> = (first..first + 10).map(|number| number % 100).collect();
+            assert!(all.iter().all(|of_one| of_one.iter().filter(|channel| published.contains(channel)).count() == 1), "from {first}");
+        }
+    }
 }

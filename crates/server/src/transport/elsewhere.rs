@@ -3,7 +3,7 @@
 use bongsu_core::hub::SubscriberKey;
 use bytes::Bytes;
 
-use super::http::Exchange;
+use super::answer::Exchange;
 use crate::http::{Method, Problem, Request, Response};
 use crate::metrics::CloseReason;
 use crate::worker::{Door, Worker};

@@ -10,7 +10,7 @@ use bongsu_core::{ChannelName, Composite, Gap, Position, Publication, Start};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::http::{Exchange, with_origin};
+use super::answer::{Exchange, with_origin};
 use super::start::Query;
 use crate::connection::{Connection, Phase, Waiting, WaitingChannel};
 use crate::http::coding::{Coding, GZIP};

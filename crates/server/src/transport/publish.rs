@@ -10,7 +10,7 @@ use bongsu_core::websocket::close;
 use bongsu_core::{ChannelName, ContentType, Draft, Position};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::http::Exchange;
+use super::answer::Exchange;
 use crate::http::{Problem, Request, Response};
 use crate::metrics::TransportKind;
 use crate::pacing::TooFast;

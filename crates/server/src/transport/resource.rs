@@ -2,7 +2,7 @@
 
 use bongsu_core::ChannelName;
 
-use super::http::Exchange;
+use super::answer::Exchange;
 use crate::config::{Config, Listener};
 use crate::console;
 use crate::http::target::{Decoded, is_well_encoded};

@@ -8,7 +8,7 @@ use bongsu_core::log::Located;
 use bongsu_core::{ChannelName, Composite, Start};
 use bytes::{Bytes, BytesMut};
 
-use super::http::{Exchange, with_origin};
+use super::answer::{Exchange, with_origin};
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::negotiate::{self, Wanted};
 use crate::http::{Response, Version};

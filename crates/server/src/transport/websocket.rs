@@ -10,8 +10,8 @@ use bongsu_core::websocket::{Decoder, Limits, Message, Opcode, Role, close, writ
 use bongsu_core::{ChannelName, ContentType, Draft, Start};
 use bytes::{Bytes, BytesMut};
 
+use super::answer::{Exchange, with_origin};
 use super::handshake::accepted;
-use super::http::{Exchange, with_origin};
 use super::stomp::{self, StompPhase};
 use crate::connection::{Connection, Followed, Phase};
 use crate::http::{Problem, Request};

@@ -15,7 +15,7 @@ use tracing::debug;
 use super::Worker;
 use crate::engine::Keyed;
 use crate::metrics::TransportKind;
-use crate::transport::http::Exchange;
+use crate::transport::answer::Exchange;
 use crate::transport::publish::Batch;
 use crate::transport::stomp::Commit;
 

@@ -4,7 +4,7 @@ use bongsu_core::hub::SubscriberKey;
 use bongsu_core::stomp::Version;
 
 use crate::http::{Problem, Request};
-use crate::transport::http::Exchange;
+use crate::transport::answer::Exchange;
 use crate::worker::Worker;
 
 /// The subprotocols, the highest version first.
