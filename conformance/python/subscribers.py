@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 import time
 from dataclasses import dataclass, field
 
@@ -404,8 +405,17 @@ def open_websocket(server, path, subprotocols=None, **options):
     proxy = "http://{}:{}".format(*server.tunnel) if server.tunnel else None
     return connect(
         server.ws(path), subprotocols=subprotocols, proxy=proxy, compression=None, max_size=None, max_queue=None,
-        open_timeout=PATIENCE, close_timeout=5, legacy=True, ssl=server.authority.client() if server.tls else None, **options,
+        open_timeout=PATIENCE, close_timeout=5, legacy=True, ssl=context_for_threads(server.authority) if server.tls else None, **options,
     )
+
+
+def context_for_threads(authority):
+    """A context for a library that reads in one thread while it writes in another, as `websockets` does. Python's ssl is not safe
+    for that while TLS 1.3's session tickets come in, right after the handshake: once in some hundred connections the library's own
+    end breaks. TLS 1.2 has nothing to read there; the clients of one thread speak TLS 1.3."""
+    context = authority.client()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def close_frame(connection):

@@ -45,7 +45,11 @@ const TOOLS: &[Tool] = &[
     Tool { name: NGINX, packages: &["nginx-light"], is_there: || is_program("nginx") },
     Tool { name: HAPROXY, packages: &["haproxy"], is_there: || is_program("haproxy") },
     Tool { name: TINYPROXY, packages: &["tinyproxy-bin"], is_there: || is_program("tinyproxy") },
-    Tool { name: PEBBLE, packages: &["pebble"], is_there: || succeeds(&mut command("sh", ["-c", "command -v pebble"])) },
+    Tool {
+        name: PEBBLE,
+        packages: &["pebble"],
+        is_there: || succeeds(&mut command("sh", ["-c", "command -v pebble && command -v pebble-challtestsrv"])),
+    },
     Tool { name: OPENSSL, packages: &["openssl"], is_there: || succeeds(&mut command("openssl", ["version"])) },
     Tool { name: PYTHON, packages: &["python3", "python3-venv"], is_there: has_python },
     Tool { name: NODE, packages: &["nodejs", "npm"], is_there: has_node },

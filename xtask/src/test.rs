@@ -105,7 +105,8 @@ fn prepare(steps: &mut Steps, parts: &[Part]) {
     let npm = has(Part::Node) || has(Part::Browser) || has(Part::Curl);
     let proxies = has(Part::Proxies);
     let wanted = [
-        (CURL, has(Part::Curl) || proxies),
+        // TLS is looked at by curl too, among the Python clients.
+        (CURL, pythonic),
         (H2LOAD, has(Part::Curl)),
         (NC, pythonic),
         (NGINX, proxies),
