@@ -1,17 +1,19 @@
 """What is easily forgotten of a connection: its other half, a deadline, somebody else's pause, a client that has gone on."""
 
 import json
+import os
 import re
 import select
+import signal
 import socket
 import time
 
 import pytest
 
-from harness import Server, eventually, metric
+from harness import Server, children_of, eventually, metric
 from http_client import Raw, channel_path, get, publish, reach
 from raw_stomp import Stomp
-from raw_websocket import TEXT, frame
+from raw_websocket import PING, PONG, TEXT, RawWebSocket, frame
 from sources import OTHER, From, fault_count
 from subscribers import Ndjson
 from test_limits import guarded, http2_from
@@ -230,3 +232,18 @@ def test_a_refusal_is_counted_once(server, method, path, body, status):
     with Raw(server) as raw:
         assert raw.send(ask(server, path, method, body)).answer().status == status
     assert faults() == before + 1
+
+
+def test_a_pong_that_waits_to_be_read_counts(channel):
+    """A server that stood still, stopped or with its machine, reads what came meanwhile before it takes anyone for silent."""
+    with Server({"websocket": {"ping_interval": "1s", "ping_timeout": "1s"}}) as server, RawWebSocket(server, channel_path(channel)) as socket:
+        assert socket.receive()[0] == PING
+        (pid,) = map(int, children_of(server.process.pid))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            socket.send(frame(PONG))
+            # The standstill itself, longer than a pong may take.
+            time.sleep(1.5)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert socket.receive()[0] == PING, "it is asked again, and not closed"

@@ -33,13 +33,15 @@ pub(super) async fn serve(worker: &WorkerRef, io: Rewound, peer: &Rc<Peer>) -> C
     tokio::pin!(alarm);
     loop {
         tokio::select! {
+            // In this order: what came is read before the peer is taken for silent.
+            biased;
+            () = peer.leave.notified() => life.leave(&mut connection),
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => worker.borrow_mut().accept_stream(request, respond, peer),
                 Some(Err(error)) => return reason_of(&error, &worker.borrow()),
                 None if life.leaving => return CloseReason::Done,
                 None => return CloseReason::Client,
             },
-            () = peer.leave.notified() => life.leave(&mut connection),
             () = life.heard() => (),
             () = &mut alarm => {
                 if life.is_over(Instant::now(), peer, &mut connection) {

@@ -41,6 +41,7 @@ use held::Held;
 use leaving::Leaving;
 pub(crate) use life::LINGER_MS;
 use reading::Readable;
+use time::Ticking;
 
 /// A worker, shared by the tasks of its thread.
 pub(crate) type WorkerRef = Rc<RefCell<Worker>>;
@@ -77,6 +78,7 @@ pub(crate) struct Worker {
     pub(crate) answers: Answers,
     tallies: Tallies,
     ticks: u64,
+    ticking: Ticking,
     /// Its part of UDP, if there is a listener.
     pub(crate) udp: Option<Box<Udp>>,
 }
@@ -111,6 +113,7 @@ impl Worker {
                 answers: Answers::new(),
                 tallies: Tallies::default(),
                 ticks: 0,
+                ticking: Ticking::begun(shared.clock.now_ms()),
                 udp: None,
                 shared,
             })

@@ -22,6 +22,9 @@ impl Worker {
     /// What happens with time. Called every tick.
     pub(crate) fn tick(&mut self) {
         let now_ms = self.now_ms();
+        if !self.ticking.goes_on(now_ms) {
+            return;
+        }
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.take_due(now_ms, &mut due);
         for entry in due.drain(..) {
@@ -127,7 +130,57 @@ impl Worker {
     }
 }
 
+/// When the last tick was. Where a worker was not run for a time, since its process was stopped or its machine stood still, what clients
+/// sent meanwhile waits in their sockets: it is read before anyone is judged by the clock, or all would be taken for silent at once.
+#[derive(Debug, Default)]
+pub(super) struct Ticking {
+    last_ms: u64,
+    /// Until when it is only read, after such a time.
+    reading_until_ms: Option<u64>,
+}
+
+impl Ticking {
+    pub(super) fn begun(now_ms: u64) -> Self {
+        Self { last_ms: now_ms, reading_until_ms: None }
+    }
+
+    /// Whether what is due at this tick may be. A worker that is late at every tick puts it off every other time, and not for good.
+    fn goes_on(&mut self, now_ms: u64) -> bool {
+        let stood_still = now_ms.saturating_sub(std::mem::replace(&mut self.last_ms, now_ms)) > STOOD_STILL_MS;
+        match self.reading_until_ms {
+            None if stood_still => self.reading_until_ms = Some(now_ms + READING_MS),
+            Some(until_ms) if now_ms >= until_ms => self.reading_until_ms = None,
+            _ => (),
+        }
+        self.reading_until_ms.is_none()
+    }
+}
+
+/// How late a tick must be for its worker to have stood still.
+const STOOD_STILL_MS: u64 = 500;
+/// How long is only read then.
+const READING_MS: u64 = 250;
 /// How often it is asked whether a request that waits to publish still does.
 const HELD_MS: u64 = 1000;
 const TICKS_PER_LAG_CHECK: u64 = 5;
 const TICKS_PER_SWEEP: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_judged_right_after_a_standstill() {
+        let mut ticking = Ticking::begun(0);
+        let ticks = [50, 100, 600, 9_000, 9_050, 9_200, 9_250, 9_300];
+        let went_on = ticks.map(|now_ms| ticking.goes_on(now_ms));
+        assert_eq!(went_on, [true, true, true, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn a_worker_that_is_always_late_still_judges() {
+        let mut ticking = Ticking::begun(0);
+        let went_on = [1_000, 2_000, 3_000, 4_000].map(|now_ms| ticking.goes_on(now_ms));
+        assert_eq!(went_on, [false, true, false, true]);
+    }
+}
