@@ -236,14 +236,14 @@ def test_a_refusal_is_counted_once(server, method, path, body, status):
 
 def test_a_pong_that_waits_to_be_read_counts(channel):
     """A server that stood still, stopped or with its machine, reads what came meanwhile before it takes anyone for silent."""
-    with Server({"websocket": {"ping_interval": "1s", "ping_timeout": "1s"}}) as server, RawWebSocket(server, channel_path(channel)) as socket:
+    with Server({"websocket": {"ping_interval": "1s", "ping_timeout": "2s"}}) as server, RawWebSocket(server, channel_path(channel)) as socket:
         assert socket.receive()[0] == PING
         (pid,) = map(int, children_of(server.process.pid))
         os.kill(pid, signal.SIGSTOP)
         try:
             socket.send(frame(PONG))
             # The standstill itself, longer than a pong may take.
-            time.sleep(1.5)
+            time.sleep(2.5)
         finally:
             os.kill(pid, signal.SIGCONT)
         assert socket.receive()[0] == PING, "it is asked again, and not closed"

@@ -37,7 +37,7 @@ impl Unsent {
         Self { front: BytesMut::new(), publications: VecDeque::new(), at_first: true, last: body, body_bytes }
     }
 
-    /// A page of publications that ends in `ending`. It is `body_bytes` long, which the caller found out by writing it.
+    /// A page of publications that ends in `ending`. It is `body_bytes` long, which the caller has measured.
     pub fn page(publications: impl IntoIterator<Item = (ChannelName, Arc<Publication>)>, ending: Bytes, body_bytes: usize) -> Self {
         let publications = publications.into_iter().collect();
         Self { front: BytesMut::from(PAGE_OPENING), publications, at_first: true, last: ending, body_bytes }

@@ -120,9 +120,8 @@ impl Worker {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u64>().ok().filter(|_| digits) {
             Some(wait_s) if wait_s <= max_s => Ok(wait_s),
-            Some(_) => Err(Problem::new(400, "wait-too-long", format!("wait may be at most {max_s} seconds"))),
-            None if digits => Err(Problem::new(400, "wait-too-long", format!("wait may be at most {max_s} seconds"))),
-            None => Err(Problem::new(400, "invalid-wait", "wait must be a whole number of seconds, as in wait=25")),
+            _ if digits => Err(Problem::new(400, "wait-too-long", format!("wait may be at most {max_s} seconds"))),
+            _ => Err(Problem::new(400, "invalid-wait", "wait must be a whole number of seconds, as in wait=25")),
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) const SUBPROTOCOLS: [&str; 3] = [Version::V1_2.subprotocol(), Version
 pub(crate) fn offered(request: &Request) -> Option<Version> {
     let offered = request.header_items("sec-websocket-protocol");
     let version_of = |name: &str| Version::ALL.into_iter().find(|version| version.subprotocol() == name);
-    offered.filter_map(|name| version_of(name.trim())).max()
+    offered.filter_map(version_of).max()
 }
 
 impl Worker {
